@@ -1,0 +1,95 @@
+"""Pictures as arrays: warp, resize, blur and the one border between bytes and network values.
+
+In: `uint8 (H, W, 3)` RGB 0..255 or `(H, W)` masks, or float32 arrays of the same shapes. Out: the same kind.
+"""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faceswap_pipeline.geometry import compose_matrices, resize_matrix
+
+Image = NDArray[np.uint8]
+FloatImage = NDArray[np.float32]
+
+_INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+_BORDER = {"replicate": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
+
+Interpolation = Literal["nearest", "linear", "cubic", "lanczos"]
+Border = Literal["replicate", "zero", "reflect"]
+
+
+def warp(
+    image: NDArray,
+    matrix: ArrayLike,
+    size: tuple[int, int],
+    interpolation: Interpolation = "cubic",
+    border: Border = "replicate",
+) -> NDArray:
+    """`image` (H, W[, C]) through a frame -> crop matrix (2, 3) into `size` (width, height); dtype kept.
+
+    Where the matrix shrinks by more than a half the picture is first reduced by area averaging, so that fine detail
+    does not alias (cv2.warpAffine samples four or sixteen pixels however far apart they fall).
+    """
+    m = np.asarray(matrix, np.float64)
+    scale = float(np.sqrt(abs(np.linalg.det(m[:, :2]))))
+    if 0 < scale < 0.5 and interpolation != "nearest":
+        # The ratio is the exact one of the rounded size, so that no fraction of a pixel is lost.
+        height, width = image.shape[:2]
+        small = (max(1, round(width * scale * 1.5)), max(1, round(height * scale * 1.5)))
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        ratio_x, ratio_y = small[0] / width, small[1] / height
+        shrink = np.array([[1 / ratio_x, 0, (1 / ratio_x - 1) / 2], [0, 1 / ratio_y, (1 / ratio_y - 1) / 2]])
+        m = compose_matrices(m, shrink)
+    return cv2.warpAffine(image, m, size, flags=_INTERPOLATION[interpolation], borderMode=_BORDER[border], borderValue=0)
+
+
+def resize(image: NDArray, size: tuple[int, int]) -> NDArray:
+    """`image` resized to `size` (width, height): area averaging when it shrinks, cubic when it grows."""
+    shrinks = size[0] < image.shape[1] or size[1] < image.shape[0]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def margin_size(resolution: int, view: float) -> int:
+    """Side in pixels of a whole crop when its central `view` share is `resolution` pixels; same parity as `resolution`."""
+    side = round(resolution / view)
+    return side + (side - resolution) % 2
+
+
+def network_view(crop: Image, resolution: int, view: float) -> Image:
+    """What a network sees of a dataset crop (S, S, 3): its central `view` share at `resolution` pixels.
+
+    Training and conversion both cut with this function. Returns uint8 (resolution, resolution, 3).
+    """
+    side = margin_size(resolution, view)
+    start = (side - resolution) // 2
+    return resize(crop, (side, side))[start : start + resolution, start : start + resolution]
+
+
+def view_matrix(crop_size: int, resolution: int, view: float) -> NDArray[np.float64]:
+    """Crop pixels -> pixels of `network_view`, (2, 3)."""
+    side = margin_size(resolution, view)
+    start = (side - resolution) // 2
+    return compose_matrices(np.array([[1, 0, -start], [0, 1, -start]], np.float64), resize_matrix(side / crop_size))
+
+
+def blur(image: NDArray, sigma: float) -> NDArray:
+    """Gaussian blur with a standard deviation in pixels; 0 returns the picture itself."""
+    return image if sigma <= 0 else cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+
+
+def to_float(image: NDArray) -> FloatImage:
+    """uint8 0..255 -> float32 -1..1."""
+    return image.astype(np.float32) / 127.5 - 1
+
+
+def to_uint8(image: NDArray) -> Image:
+    """float -1..1 -> uint8 0..255, rounded and clipped."""
+    return np.clip(np.rint((np.asarray(image, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def sharpness(image: Image) -> float:
+    """Variance of the Laplacian of the luma of (H, W, 3), in squared grey levels (Pech-Pacheco et al. 2000)."""
+    return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
