@@ -1,0 +1,69 @@
+"""The generator: one encoder that both persons share and one decoder for each.
+
+In: pictures `float32 (B, R, R, 3)` -1..1. Between: the code `(B, H, H, C)`. Out: `(B, R, R, 4)`, colours -1..1 and
+the learned mask (alpha) 0..1 last.
+
+`original64` follows the thesis' listings (shared encoder with a dense bottleneck, decoders of sub-pixel steps); the
+GAN recipes follow the published self-attention face-swap GAN. See `docs/recipes.md`.
+"""
+
+import keras
+from keras import layers, ops
+
+from faceswap_pipeline.networks.blocks import PixelShuffle, SelfAttention, down, residual, up
+from faceswap_pipeline.networks.recipe import NetworkRecipe
+
+
+def build_encoder(recipe: NetworkRecipe) -> keras.Model:
+    """Picture -> code. The dense bottleneck is what forgets who it was and keeps pose, expression and light."""
+    picture = x = keras.Input((recipe.resolution, recipe.resolution, 3), name="picture")
+    if recipe.stem:
+        x = layers.Conv2D(recipe.stem, 5, padding="same", use_bias=False, name="stem")(x)
+    for index, width in enumerate(recipe.down):
+        x = down(x, width, recipe.down_kernel, recipe.slope, recipe.normalise and index > 0, f"down_{index}")
+        x = attend(x, recipe.attention_encoder)
+    side, width = x.shape[1], x.shape[3]
+    x = layers.Dense(recipe.latent, name="code")(layers.Flatten(name="flatten")(x))
+    x = layers.Dense(side * side * width, name="spread")(x)
+    x = layers.Reshape((side, side, width), name="map")(x)
+    x = up(x, recipe.shared_up, recipe.slope, recipe.normalise, "up")
+    return keras.Model(picture, x, name="encoder")
+
+
+def build_decoder(recipe: NetworkRecipe, name: str) -> keras.Model:
+    """Code -> colours and alpha of one person."""
+    side = (recipe.resolution >> len(recipe.down)) * 2
+    code = x = keras.Input((side, side, recipe.shared_up), name="code")
+    for index, width in enumerate(recipe.up):
+        x = up(x, width, recipe.slope, recipe.normalise, f"up_{index}")
+        x = attend(x, recipe.attention_decoder)
+    for index in range(recipe.residual):
+        x = residual(x, recipe.slope, f"residual_{index}")
+    return keras.Model(code, picture_and_mask(x, recipe), name=name)
+
+
+def picture_and_mask(x, recipe: NetworkRecipe):
+    """The decoder's last map -> (B, R, R, 4): tanh colours and sigmoid alpha."""
+    if recipe.shuffle_head:
+        x = layers.Conv2D(16, 3, padding="same", name="head")(x)
+        x = PixelShuffle(name="head_shuffle")(x)
+    else:
+        x = layers.Conv2D(4 if recipe.learned_mask else 3, 5, padding="same", name="head")(x)
+    return ColorsAndAlpha(name="picture")(x)
+
+
+def attend(x, sides: tuple[int, ...]):
+    """Self-attention where the map's side is one of `sides`."""
+    return SelfAttention(name=f"attention_{x.shape[1]}")(x) if x.shape[1] in sides else x
+
+
+class ColorsAndAlpha(layers.Layer):
+    """(B, R, R, 3 or 4) -> (B, R, R, 4): tanh on the colours; sigmoid on the fourth channel, or 1 where there is none."""
+
+    def call(self, x):
+        colors = ops.tanh(x[..., :3])
+        alpha = ops.sigmoid(x[..., 3:]) if x.shape[-1] == 4 else ops.ones_like(colors[..., :1])
+        return ops.concatenate([colors, alpha], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:3], 4)
