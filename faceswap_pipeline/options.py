@@ -5,6 +5,7 @@ JSON all follow from the field; nothing else repeats it.
 """
 
 import dataclasses
+import math
 import re
 import typing
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ class Between:
 
     low: float
     high: float
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"at least {self.low:g}"
+        return f"at most {self.high:g}" if math.isinf(self.low) else f"{self.low:g} to {self.high:g}"
 
 
 def flag(name: str) -> str:
@@ -78,7 +84,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
     if typing.get_origin(hint) is Annotated:
         for extra in hint.__metadata__:
             if isinstance(extra, Between) and value is not None and not extra.low <= value <= extra.high:
-                raise OptionError(f"{flag(name)} is {value}: expected {extra.low:g} to {extra.high:g}")
+                raise OptionError(f"{flag(name)} is {value}: expected {extra}")
         hint = hint.__origin__
     if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
         raise OptionError(f"{flag(name)} is '{value}': expected one of {', '.join(map(str, typing.get_args(hint)))}")

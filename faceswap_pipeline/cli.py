@@ -1,0 +1,218 @@
+"""The command line: flags -> options -> one function -> exit status. Nothing imports this file.
+
+In: the arguments after `swap`. Out: 0 done, 2 something the user can mend (one line), 70 a bug of ours (traceback),
+130 interrupted. Everything heavy is imported inside the verbs, so that `swap --help` answers at once.
+"""
+
+import os
+import shlex
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from faceswap_pipeline import __version__
+from faceswap_pipeline.errors import OptionError, SwapError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+_USAGE = 2
+_BUG = 70
+_INTERRUPTED = 130
+_FOUR_LINES = """The four lines that make a film:
+
+    swap extract video_a.mp4
+    swap extract video_b.mp4
+    swap train --a faces_a --b faces_b
+    swap convert"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line (default: this process's) and return the exit status."""
+    tokens = sys.argv[1:] if arguments is None else list(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(tokens)
+    except KeyboardInterrupt:
+        again = ["swap", *(token for token in tokens if token not in ("--redo", "--no-redo"))]
+        _say("\nstopped; everything finished is kept. This line goes on from there:\n    " + shlex.join(again))
+        return _INTERRUPTED
+    except SwapError as error:
+        _say(f"swap: {error}")
+        return _USAGE
+    except BrokenPipeError:
+        # The reader of our output has gone (`swap info ... | head`); what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _report_storage(error)
+    except Exception as error:
+        return _report_bug(error)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _run(tokens: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from faceswap_pipeline.cli_options import read_config, usage_line
+
+    app = build_app()
+    config = read_config(app, tokens)
+    if config is not None:
+        app.config = (config,)
+    try:
+        verb, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise OptionError(usage_line(error)) from error
+    return verb(*bound.args, **bound.kwargs) or 0
+
+
+def build_app() -> "App":
+    """All verbs with their flags; imports only the light options of the stages."""
+    from cyclopts import App, Parameter
+
+    from faceswap_pipeline.cli_options import Config, with_option_flags
+    from faceswap_pipeline.convert.options import ConvertOptions
+    from faceswap_pipeline.extract.options import ExtractOptions
+    from faceswap_pipeline.masks.options import MaskOptions
+    from faceswap_pipeline.train.options import TrainOptions
+
+    app = App(
+        name="swap",
+        help="Two videos in, one video out: person A's performance with person B's face.",
+        help_epilogue=_FOUR_LINES,
+        help_format="plaintext",
+        version=f"swap {__version__}",
+        default_parameter=Parameter(negative_iterable=()),
+    )
+
+    @app.command
+    @with_option_flags
+    def extract(
+        *inputs: Annotated[Path, Parameter(help="Videos, pictures or folders of pictures of one person.")],
+        out: Annotated[Path | None, Parameter(help="Dataset folder. [default: faces_X for video_X.mp4]")] = None,
+        redo: Annotated[bool, Parameter(help="Start anew; the old folder is kept.", negative=())] = False,
+        config: Config = None,
+        options: ExtractOptions,
+    ) -> None:
+        """Find the faces of a video and their masks; writes a dataset folder."""
+        from faceswap_pipeline import workflows
+
+        if not inputs:
+            raise OptionError("extract needs at least one video, picture or folder of pictures")
+        workflows.extract(inputs, out, options, redo=redo, progress=_progress())
+
+    @app.command
+    @with_option_flags
+    def masks(
+        dataset: Annotated[Path, Parameter(help="Dataset folder.")],
+        /,
+        *,
+        config: Config = None,
+        options: MaskOptions,
+    ) -> None:
+        """Make the masks of a dataset again, with other options."""
+        from faceswap_pipeline.masks.stage import make_masks
+
+        make_masks(dataset, options, progress=_progress())
+
+    @app.command
+    def pack(
+        dataset: Annotated[Path, Parameter(help="Dataset folder.")],
+        /,
+        *,
+        out: Annotated[Path | None, Parameter(help="The file to write. [default: DATASET.zip]")] = None,
+    ) -> None:
+        """Put a dataset into one zip file, which every verb opens in the folder's place."""
+        from faceswap_pipeline import workflows
+
+        print(f"packed: {workflows.pack(dataset, out)}")
+
+    @app.command
+    @with_option_flags
+    def train(
+        *,
+        a: Annotated[Path, Parameter(help="Dataset of the person whose performance stays.")],
+        b: Annotated[Path, Parameter(help="Dataset of the person whose face is wanted.")],
+        out: Annotated[Path | None, Parameter(help="Run folder. [default: runs/a-b for faces_a and faces_b]")] = None,
+        consent: Annotated[Path | None, Parameter(help="TOML file: who agreed, to what, when, the evidence.")] = None,
+        config: Config = None,
+        options: TrainOptions,
+    ) -> None:
+        """Learn the two faces, or go on learning; writes a run folder."""
+        from faceswap_pipeline import workflows
+
+        workflows.train(a, b, out, options, consent=consent, progress=_progress())
+
+    @app.command
+    @with_option_flags
+    def convert(
+        video: Annotated[
+            Path | None, Parameter(help="The video to change. [default: every video of the run's dataset A]")
+        ] = None,
+        *,
+        run: Annotated[Path | None, Parameter(help="Run folder. [default: the newest in ./runs]")] = None,
+        out: Annotated[
+            Path | None, Parameter(help="Film to write, or a folder. [default: video_a_swapped.mp4 for video_a.mp4]")
+        ] = None,
+        config: Config = None,
+        options: ConvertOptions,
+    ) -> None:
+        """Put B's face into A's video; writes a film."""
+        from faceswap_pipeline import workflows
+
+        workflows.convert(video, run, out, options, progress=_progress())
+
+    @app.command
+    def info(folder: Annotated[Path, Parameter(help="Dataset folder, packed dataset or run folder.")], /) -> None:
+        """Say in ten lines what a dataset or run folder holds."""
+        from faceswap_pipeline import workflows
+
+        print("\n".join(workflows.describe(folder)))
+
+    return app
+
+
+def _progress() -> Any:
+    from faceswap_pipeline.cli_progress import make_progress
+
+    return make_progress()
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _report_storage(error: OSError) -> int:
+    """The disk's troubles are the user's to mend wherever they show; any other OSError is a bug."""
+    from faceswap_pipeline.storage import storage_errors
+
+    try:
+        with storage_errors(Path(error.filename or ".")):
+            raise error
+    except SwapError as plain:
+        _say(f"swap: {plain}")
+        return _USAGE
+    except OSError:
+        return _report_bug(error)
+
+
+def _report_bug(error: Exception) -> int:
+    traceback.print_exception(error)
+    _say(
+        f"swap: this is a bug of ours (swap {__version__}, Python {sys.version.split()[0]}, {sys.platform}). "
+        "Please report it as an issue of the project, with the lines above and the command."
+    )
+    return _BUG
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
