@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _USAGE = 2
 _BUG = 70
 _INTERRUPTED = 130
-_FOUR_LINES = """The four lines that make a film:
+_HELP = """Two videos in, one video out: person A's performance with person B's face.
+
+The four lines that make a film:
 
     swap extract video_a.mp4
     swap extract video_b.mp4
@@ -83,8 +85,7 @@ def build_app() -> "App":
 
     app = App(
         name="swap",
-        help="Two videos in, one video out: person A's performance with person B's face.",
-        help_epilogue=_FOUR_LINES,
+        help=_HELP,
         help_format="plaintext",
         version=f"swap {__version__}",
         default_parameter=Parameter(negative_iterable=()),
@@ -174,6 +175,8 @@ def build_app() -> "App":
 
         print("\n".join(workflows.describe(folder)))
 
+    for position, verb in enumerate(("extract", "masks", "pack", "train", "convert", "info")):
+        app[verb].sort_key = position
     return app
 
 

@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, UnknownOptionError
+from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, Parameter, Token, UnknownOptionError
 from cyclopts.config import Toml
 
 from faceswap_pipeline.errors import OptionError
@@ -100,7 +100,7 @@ def read_config(app: App, arguments: Iterable[str]) -> Toml | None:
     """
     tokens = list(arguments)
     path = None
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=False):
         if token == "--":
             break
         if token == "--config" and following:
@@ -127,6 +127,12 @@ def usage_line(error: CycloptsError) -> str:
     error.verbose = False
     if isinstance(error, CoercionError) and error.token is not None and error.argument is not None:
         return f"{error.argument.name} is '{error.token.value}': expected {_expected(error)}"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        name = error.argument.name
+        verb = " ".join(error.command_chain or ())
+        if error.argument.tokens or any(token.endswith(name) for token in error.root_input_tokens or ()):
+            return f"{name} needs a value: {error.argument.parameter.help or ''}".strip()
+        return f"`swap {verb}` needs {name}: {error.argument.parameter.help or ''}".strip()
     text = " ".join(str(error).replace('"', "'").split())
     if isinstance(error, UnknownOptionError):
         return f"{text} `swap {' '.join(error.command_chain or ())} --help` lists them all"

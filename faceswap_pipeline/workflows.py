@@ -63,3 +63,61 @@ def film_paths(videos: Sequence[Path], out: Path | None) -> list[Path]:
             path, number = path.with_name(f"{name}_{number}.mp4"), number + 1
         paths.append(path)
     return paths
+
+
+def extract(
+    inputs: Sequence[Path],
+    out: Path | None,
+    options: "ExtractOptions",
+    *,
+    redo: bool = False,
+    progress: Progress | None = None,
+) -> "FaceDataset":
+    """Faces, then masks. A dataset whose masks were made with options of their own keeps those options."""
+    from faceswap_pipeline.extract.stage import extract_faces
+    from faceswap_pipeline.masks.options import MaskOptions
+    from faceswap_pipeline.masks.stage import make_masks
+
+    progress = progress or Progress()
+    dataset = extract_faces(inputs, dataset_folder(inputs, out), options, redo=redo, progress=progress)
+    recorded = dataset.options.get("masks")
+    mask_options = MaskOptions.from_json(recorded) if recorded is not None else MaskOptions()
+    return make_masks(dataset.path, mask_options, progress=progress)
+
+
+def train(
+    a: Path,
+    b: Path,
+    out: Path | None,
+    options: "TrainOptions",
+    *,
+    consent: Path | None = None,
+    progress: Progress | None = None,
+) -> "TrainingRun":
+    """Train on two datasets, in `runs/a-b` unless `out` names another folder."""
+    from faceswap_pipeline.train.stage import train_swap
+
+    return train_swap(a, b, out or run_folder(a, b), options, consent=consent, progress=progress or Progress())
+
+
+def pack(dataset: Path, out: Path | None) -> Path:
+    """Pack a dataset into `out`, or NAME.zip in the current folder; a file of that name is kept as NAME.1.zip."""
+    from faceswap_pipeline.dataset import FaceDataset
+    from faceswap_pipeline.storage import keep_old
+
+    opened = FaceDataset.open(dataset)
+    to = out or Path(opened.path.resolve().name + ".zip")
+    if to.is_file() and opened.path.is_dir():
+        keep_old(to)
+    return opened.pack(to)
+
+
+def describe(folder: Path) -> list[str]:
+    """What `swap info` says of a dataset folder, a packed dataset or a run folder. Raises DatasetError for others."""
+    if (folder / "run.json").is_file():
+        from faceswap_pipeline.run import TrainingRun
+
+        return TrainingRun.open(folder).describe()
+    from faceswap_pipeline.dataset import FaceDataset
+
+    return FaceDataset.open(folder).describe()
