@@ -1,0 +1,119 @@
+"""What differs between TensorFlow and JAX outside the gradient: compiling, devices, threads.
+
+In: functions written in `keras.ops`. Out: the same functions compiled. With `train/gradients.py` the only file that
+knows the backend.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where networks run."""
+
+    kind: str
+    """`cpu` or `gpu`."""
+    name: str
+    """As the backend calls it."""
+    count: int
+    """How many of them are visible."""
+
+
+def backend_name() -> str:
+    """`tensorflow` or `jax`."""
+    return keras.backend.backend()
+
+
+def find_device() -> Device:
+    """The device that networks run on: the first GPU where the backend sees one, else the CPU."""
+    if backend_name() == "jax":
+        import jax
+
+        found = jax.devices()
+        kind = "cpu" if found[0].platform == "cpu" else "gpu"
+        return Device(kind, found[0].device_kind, len(found))
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        if not tf.config.experimental.get_memory_growth(gpu):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return Device("gpu", details.get("device_name", gpus[0].name), len(gpus))
+    return Device("cpu", "CPU", 1)
+
+
+def compile_inference(function: Callable[..., Any], variables: Sequence[Any] = ()) -> Callable[..., Any]:
+    """`function` of arrays, compiled; its outputs are numpy arrays (or tuples, lists, dicts of them).
+
+    Call it with inputs of one fixed shape: every new shape compiles once more. Under JAX the values of `variables`
+    (what `function` reads and a later step may change) are read at each call; weights not named are frozen at the
+    first call. Under TensorFlow variables are always read live.
+    """
+    if backend_name() == "jax":
+        import jax
+
+        def pure(values, *inputs):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+                return function(*inputs)
+
+        compiled = jax.jit(pure)
+        return lambda *inputs: _to_numpy(compiled([variable.value for variable in variables], *inputs))
+    import tensorflow as tf
+
+    compiled = tf.function(function, jit_compile=False)
+    return lambda *inputs: _to_numpy(compiled(*map(_as_tensor, inputs)))
+
+
+def compile_step(function: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
+    """`function` of arrays that changes `variables` in place (assign, optimizer steps), compiled.
+
+    Inputs keep one shape each. Returns what `function` returns, as arrays of the backend, so that the caller decides
+    when to wait for them. XLA is left off on the CPU under TensorFlow, where it is slower.
+    """
+    if backend_name() == "jax":
+        import jax
+
+        def pure(values, inputs):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+                result = function(*inputs)
+            return result, [scope.get_current_value(variable) for variable in variables]
+
+        compiled = jax.jit(pure, donate_argnums=0)
+
+        def step(*inputs):
+            result, values = compiled([variable.value for variable in variables], inputs)
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            return result
+
+        return step
+    import tensorflow as tf
+
+    compiled = tf.function(function, jit_compile=find_device().kind == "gpu")
+    return lambda *inputs: compiled(*[_as_tensor(value) for value in inputs])
+
+
+def resident(array: np.ndarray) -> Any:
+    """`array` as a tensor that stays on the device."""
+    return keras.ops.convert_to_tensor(array)
+
+
+def _as_tensor(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_tensor(item) for key, item in value.items()}
+    return keras.ops.convert_to_tensor(value)
+
+
+def _to_numpy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _to_numpy(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_to_numpy(item) for item in value)
+    return keras.ops.convert_to_numpy(value)

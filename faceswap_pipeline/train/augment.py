@@ -1,0 +1,156 @@
+"""Augmentation: what is drawn for a batch (numpy, a pure function of seed and step) and how it is applied (keras.ops).
+
+In: resident crops `uint8 (N, M, M, 6)`, colours and the face, eyes and mouth masks. Out: a `Batch`.
+
+The input is warped by a random 5x5 grid about a randomly turned, scaled, shifted, mirrored view; the target is the
+same view without the warp (warped-input reconstruction). The grid's own similarity part is removed, so that the
+target is where the input's face is.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from faceswap_pipeline.networks.recipe import TrainRecipe
+
+GRID = 5
+"""Points of the warp's grid along a side."""
+SIDES = {"a": 0, "b": 1}
+
+
+class Batch(NamedTuple):
+    """One person's part of a step: pictures float32 (B, R, R, 3) -1..1, masks (B, R, R, 1) 0..1."""
+
+    warped: Any
+    target: Any
+    face: Any
+    eyes: Any
+    mouth: Any
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the draw needs to know of a person's pictures."""
+
+    means: NDArray[np.float32]
+    """Mean colour inside the face, (N, 3), -1..1."""
+    deviations: NDArray[np.float32]
+    """Standard deviation inside the face, (N, 3)."""
+    chances: NDArray[np.float64]
+    """How likely each picture is to be drawn, (N,), sums to 1."""
+
+
+def draw(
+    seed: int, step: int, side: str, own: Statistics, other: Statistics, recipe: TrainRecipe, resolution: int
+) -> dict[str, NDArray]:
+    """The random choices for one person's batch of a step; the same for the same seed, step and side.
+
+    Returns arrays: `index` int32 (B,), `matrix` float32 (B, 2, 3) view px -> crop px about both centres,
+    `displacement` float32 (B, 5, 5, 2) view px, `gain` and `offset` float32 (B, 3).
+    """
+    random = np.random.Generator(np.random.Philox(key=[seed, (step << 1) | SIDES[side]]))
+    count = recipe.batch
+    index = random.choice(len(own.chances), count, p=own.chances)
+    gain, offset = _draw_color(random, index, own, other, recipe)
+    return {
+        "index": index.astype(np.int32),
+        "matrix": _draw_view(random, count, recipe, resolution),
+        "displacement": _draw_warp(random, count, recipe.warp * resolution),
+        "gain": gain,
+        "offset": offset,
+    }
+
+
+def apply(crops: Any, drawn: dict[str, Any], resolution: int) -> Batch:
+    """Make the batch that `draw` chose from resident crops (N, M, M, 6)."""
+    chosen = ops.take(crops, drawn["index"], axis=0)
+    places = view_places(drawn["matrix"], resolution, chosen.shape[1])
+    bend = ops.einsum("ri,bijc,sj->brsc", _grid_matrix(resolution), drawn["displacement"], _grid_matrix(resolution))
+    linear = drawn["matrix"][:, None, None, :, :2]
+    bent = places + ops.squeeze(ops.matmul(linear, bend[..., None]), -1)
+    clear, warped = sample(chosen, places), sample(chosen[..., :3], bent)
+    gain, offset = drawn["gain"][:, None, None], drawn["offset"][:, None, None]
+    recolor = lambda picture: ops.clip((picture / 127.5 - 1) * gain + offset, -1, 1)  # noqa: E731
+    masks = clear[..., 3:] / 255
+    return Batch(recolor(warped), recolor(clear[..., :3]), masks[..., :1], masks[..., 1:2], masks[..., 2:])
+
+
+def view_places(matrix: Any, resolution: int, side: int) -> Any:
+    """Where each pixel of a view lies in a crop, (B, R, R, 2) x y px, for matrices (B, 2, 3) about both centres."""
+    axis = np.arange(resolution, dtype=np.float32) - (resolution - 1) / 2
+    grid = np.stack([*np.meshgrid(axis, axis), np.ones((resolution, resolution), np.float32)], -1)
+    return ops.einsum("bij,rsj->brsi", matrix, grid) + (side - 1) / 2
+
+
+def sample(images: Any, places: Any) -> Any:
+    """`images` (B, M, M, C) at places (B, R, R, 2) x y px, bilinear, the border repeated; float32 (B, R, R, C)."""
+    batch, side, channels = ops.shape(images)[0], images.shape[1], images.shape[3]
+    places = ops.clip(places, 0.0, side - 1.001)
+    corner = ops.floor(places)
+    share = places - corner
+    x, y = ops.cast(corner[..., 0], "int32"), ops.cast(corner[..., 1], "int32")
+    first = ops.reshape(ops.arange(batch, dtype="int32") * (side * side), (-1, 1, 1)) + y * side + x
+    flat = ops.reshape(images, (-1, channels))
+    at = lambda step: ops.cast(ops.take(flat, first + step, axis=0), "float32")  # noqa: E731
+    right, below = share[..., :1], share[..., 1:]
+    upper = at(0) + (at(1) - at(0)) * right
+    lower = at(side) + (at(side + 1) - at(side)) * right
+    return upper + (lower - upper) * below
+
+
+def _draw_view(random: np.random.Generator, count: int, recipe: TrainRecipe, resolution: int) -> NDArray[np.float32]:
+    """Turn, size, shift and mirror as matrices (B, 2, 3) from view to crop, both about their centres."""
+    angle = np.radians(random.uniform(-recipe.rotation, recipe.rotation, count))
+    scale = np.exp(random.uniform(-recipe.zoom, recipe.zoom, count))
+    shift = random.uniform(-recipe.shift, recipe.shift, (count, 2)) * resolution
+    mirror = np.where(random.random(count) < recipe.flip, -1.0, 1.0)
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    return np.stack([np.stack([c * mirror, -s, shift[:, 0]], -1), np.stack([s * mirror, c, shift[:, 1]], -1)], 1).astype(
+        np.float32
+    )
+
+
+def _draw_warp(random: np.random.Generator, count: int, deviation: float) -> NDArray[np.float32]:
+    """Displacements (B, 5, 5, 2) px of the grid's points, with no shift, turn or change of size left in them."""
+    noise = random.normal(0, deviation, (count, GRID * GRID * 2))
+    basis = _similarity_basis()
+    return (noise - noise @ basis @ basis.T).reshape(count, GRID, GRID, 2).astype(np.float32)
+
+
+def _draw_color(
+    random: np.random.Generator, index: NDArray, own: Statistics, other: Statistics, recipe: TrainRecipe
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Gain and offset (B, 3): a random part of the way to a random picture's colours, then jitter."""
+    count = len(index)
+    either = [(person, random.choice(len(person.chances), count, p=person.chances)) for person in (own, other)]
+    pick = random.random((count, 1)) < 0.5
+    mean = np.where(pick, *[person.means[chosen] for person, chosen in either])
+    deviation = np.where(pick, *[person.deviations[chosen] for person, chosen in either])
+    share = np.where(random.random((count, 1)) < recipe.color_transfer, random.random((count, 1)), 0)
+    ratio = np.clip(deviation / np.maximum(own.deviations[index], 0.02), 0.5, 2)
+    gain = 1 - share + share * ratio
+    offset = share * (mean - own.means[index] * ratio)
+    jitter_gain = np.exp(random.normal(0, recipe.color_jitter, (count, 3)))
+    jitter_offset = random.normal(0, recipe.color_jitter, (count, 3))
+    return (gain * jitter_gain).astype(np.float32), (offset * jitter_gain + jitter_offset).astype(np.float32)
+
+
+@cache
+def _similarity_basis() -> NDArray[np.float64]:
+    """An orthonormal basis (50, 4) of the displacements of a 5x5 grid that a similarity makes."""
+    axis = np.linspace(-1, 1, GRID)
+    x, y = (part.ravel() for part in np.meshgrid(axis, axis))
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    columns = [(one, zero), (zero, one), (x, y), (-y, x)]
+    return np.linalg.qr(np.stack([np.stack(pair, -1).ravel() for pair in columns], -1))[0]
+
+
+@cache
+def _grid_matrix(resolution: int) -> NDArray[np.float32]:
+    """(R, 5): how each row of pixels mixes the grid's five rows, linearly."""
+    place = np.linspace(0, GRID - 1, resolution)[:, None]
+    return np.clip(1 - np.abs(place - np.arange(GRID)), 0, None).astype(np.float32)

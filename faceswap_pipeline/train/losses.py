@@ -1,0 +1,104 @@
+"""The named loss terms: pure functions of pictures and masks in `keras.ops`.
+
+In: pictures `float32 (B, R, R, 3)` -1..1, masks `(B, R, R, 1)` 0..1. Out: scalars, the mean over the batch.
+"""
+
+from functools import cache
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from faceswap_pipeline.networks.recipe import LossRecipe
+
+WINDOW = 11
+"""Side of SSIM's Gaussian window, px (Wang et al. 2004)."""
+SIGMA = 1.5
+"""Its standard deviation, px."""
+
+
+def pixel_weights(face, eyes, mouth, recipe: LossRecipe):
+    """How much each pixel counts, (B, R, R, 1): the face 1, outside less, eyes and mouth more."""
+    return face + recipe.outside * (1 - face) + recipe.eyes * eyes + recipe.mouth * mouth
+
+
+def weighted_error(picture, target, weights):
+    """Mean absolute error, each picture's pixels weighted by `weights` (B, R, R, 1)."""
+    return _weighted_mean(ops.abs(picture - target), weights)
+
+
+def edge_error(picture, target, weights):
+    """Mean absolute error of the first differences along both axes, weighted."""
+    across = ops.abs((picture[:, :, 1:] - picture[:, :, :-1]) - (target[:, :, 1:] - target[:, :, :-1]))
+    along = ops.abs((picture[:, 1:] - picture[:, :-1]) - (target[:, 1:] - target[:, :-1]))
+    return _weighted_mean(across, weights[:, :, 1:]) + _weighted_mean(along, weights[:, 1:])
+
+
+def structure_error(picture, target, weights):
+    """1 - SSIM, averaged with the weights of the windows' centres (Wang et al. 2004; the mean over channels)."""
+    border = WINDOW // 2
+    inner = weights[:, border:-border, border:-border]
+    return _weighted_mean(1 - similarity_map(picture, target, span=2.0), inner)
+
+
+def similarity_map(picture, target, span: float):
+    """SSIM of each full 11x11 window, (B, R-10, R-10, 3), for values that span `span`; same as `tf.image.ssim`.
+
+    The separable Gaussian window is applied as two matrix products, which is far quicker than a depthwise convolution
+    on a CPU.
+    """
+    first, second = (0.01 * span) ** 2, (0.03 * span) ** 2
+    mean_p, mean_t = _window(picture), _window(target)
+    power = _window(picture * picture + target * target) - mean_p * mean_p - mean_t * mean_t
+    shared = _window(picture * target) - mean_p * mean_t
+    luminance = (2 * mean_p * mean_t + first) / (mean_p * mean_p + mean_t * mean_t + first)
+    return luminance * (2 * shared + second) / (power + second)
+
+
+def mask_error(alpha, face):
+    """Binary cross-entropy of the learned mask against the face mask."""
+    alpha = ops.clip(alpha, 1e-4, 1 - 1e-4)
+    return -ops.mean(face * ops.log(alpha) + (1 - face) * ops.log(1 - alpha))
+
+
+def total_variation(alpha):
+    """Mean absolute first difference of the learned mask along both axes."""
+    return ops.mean(ops.abs(alpha[:, 1:] - alpha[:, :-1])) + ops.mean(ops.abs(alpha[:, :, 1:] - alpha[:, :, :-1]))
+
+
+def hinge_discriminator(real, fake):
+    """The discriminator's hinge loss on logits (Lim and Ye 2017; Miyato et al. 2018)."""
+    return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake))
+
+
+def hinge_generator(fake):
+    """The generator's side of the hinge loss."""
+    return -ops.mean(fake)
+
+
+def _weighted_mean(error, weights):
+    """Mean over pictures of the weighted mean over pixels and channels."""
+    channels = error.shape[-1]
+    total = ops.sum(error * weights, axis=(1, 2, 3))
+    return ops.mean(total / (channels * ops.sum(weights, axis=(1, 2, 3)) + 1e-6))
+
+
+@cache
+def _window_matrix(size: int) -> NDArray[np.float32]:
+    """(size - 10, size): each row one place of the Gaussian window."""
+    offsets = np.arange(WINDOW) - WINDOW // 2
+    kernel = np.exp(-(offsets**2) / (2 * SIGMA**2))
+    rows = np.zeros((size - WINDOW + 1, size), np.float32)
+    for row in range(len(rows)):
+        rows[row, row : row + WINDOW] = kernel / kernel.sum()
+    return rows
+
+
+def _window(picture):
+    """Gaussian means of all full windows of (B, H, W, C)."""
+    _, height, width, channels = picture.shape
+    rows = ops.reshape(picture, (-1, height, width * channels))
+    rows = ops.matmul(_window_matrix(height), rows)
+    columns = ops.transpose(ops.reshape(rows, (-1, height - WINDOW + 1, width, channels)), (0, 1, 3, 2))
+    columns = ops.matmul(columns, _window_matrix(width).T)
+    return ops.transpose(columns, (0, 1, 3, 2))

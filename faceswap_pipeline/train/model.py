@@ -1,0 +1,230 @@
+"""The networks of a run, their optimizers and the training step, in the order of the algorithm.
+
+In: a recipe. Then: resident crops of both persons and what was drawn for the step. Out: named losses; the networks,
+their moving averages and the optimizers have moved on by one step.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from faceswap_pipeline.backend import compile_inference, compile_step
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
+from faceswap_pipeline.networks.discriminator import build_discriminator
+from faceswap_pipeline.networks.recipe import Recipe
+from faceswap_pipeline.networks.weights import get_arrays, set_arrays
+from faceswap_pipeline.train import augment, losses
+from faceswap_pipeline.train.augment import Batch
+from faceswap_pipeline.train.gradients import gradients
+
+PERSONS = ("a", "b")
+
+
+class SwapModel:
+    """Shared encoder, a decoder and a discriminator for each person, and what training them needs.
+
+    One optimizer moves encoder and both decoders together (the published system steps the encoder twice, under two
+    optimizer states); another moves both discriminators.
+    """
+
+    def __init__(self, recipe: Recipe, seed: int):
+        keras.utils.set_random_seed(seed)
+        self.recipe = recipe
+        self.generator = self._build_generator()
+        self.average = self._build_generator()
+        self.discriminator = {}
+        if recipe.adversarial:
+            self.discriminator = {
+                f"discriminator_{person}": build_discriminator(
+                    recipe.discriminator, recipe.network.resolution, f"discriminator_{person}"
+                )
+                for person in PERSONS
+            }
+        copy_weights(self.generator, self.average)
+        train = recipe.train
+        self.generator_weights = trainable(self.generator)
+        self.discriminator_weights = trainable(self.discriminator)
+        self.generator_optimizer = keras.optimizers.Adam(train.learning_rate, train.beta_1)
+        self.generator_optimizer.build(self.generator_weights)
+        self.discriminator_optimizer = keras.optimizers.Adam(train.discriminator_rate, train.beta_1)
+        if self.discriminator:
+            self.discriminator_optimizer.build(self.discriminator_weights)
+        self._steps: dict[bool, Any] = {}
+        self._swap: dict[str, Any] = {}
+
+    def _build_generator(self) -> dict[str, keras.Model]:
+        network = self.recipe.network
+        decoders = {f"decoder_{person}": build_decoder(network, f"decoder_{person}") for person in PERSONS}
+        return {"encoder": build_encoder(network), **decoders}
+
+    def variables(self) -> list[Any]:
+        """Every variable of networks, averages and optimizers, in a fixed order."""
+        networks = [*self.generator.values(), *self.average.values(), *self.discriminator.values()]
+        found = [variable for network in networks for variable in network.variables]
+        found += self.generator_optimizer.variables
+        return found + (self.discriminator_optimizer.variables if self.discriminator else [])
+
+    def step(self, crops: dict[str, Any], drawn: dict[str, Any], rate: float, step: int) -> dict[str, Any]:
+        """One update of everything; `rate` multiplies both learning rates. Returns the named losses."""
+        adversarial = self.is_adversarial(step)
+        if adversarial not in self._steps:
+            run = lambda crops, drawn, rate, keep: self._update(crops, drawn, rate, keep, adversarial)  # noqa: E731
+            self._steps[adversarial] = compile_step(run, self.variables())
+        keep = min(self.recipe.train.average, (1 + step) / (10 + step))
+        return self._steps[adversarial](crops, drawn, np.float32(rate), np.float32(keep))
+
+    def is_adversarial(self, step: int) -> bool:
+        """Whether the discriminators take part in this step."""
+        return self.recipe.adversarial and step >= self.recipe.train.adversarial_from
+
+    def _update(self, crops, drawn, rate, keep, adversarial: bool) -> dict[str, Any]:
+        resolution = self.recipe.network.resolution
+        batches = {person: augment.apply(crops[person], drawn[person], resolution) for person in PERSONS}
+        return self.update(batches, rate, keep, adversarial)
+
+    def update(self, batches: dict[str, Batch], rate, keep, adversarial: bool) -> dict[str, Any]:
+        """The algorithm of a step on given batches: generators, then discriminators, then the moving average."""
+        train, state = self.recipe.train, self.variables()
+        made: dict[str, Any] = {}
+
+        def generator_loss():
+            made.update(self._reconstruct(batches))
+            terms = self._generator_terms(batches, made, adversarial)
+            return sum(terms.values()), terms
+
+        terms, found = gradients(generator_loss, self.generator_weights, state)
+        found, norm = clipped(found, train.clip_norm)
+        self.generator_optimizer.learning_rate.assign(rate * train.learning_rate)
+        self.generator_optimizer.apply(found, self.generator_weights)
+
+        if adversarial:
+            fakes = self._composed(batches, self._reconstruct(batches))
+
+            def discriminator_loss():
+                total = sum(self._discriminate(person, batches[person], fakes[person]) for person in PERSONS)
+                return total, {"discriminator": total}
+
+            verdict, found = gradients(discriminator_loss, self.discriminator_weights, state)
+            found, _ = clipped(found, train.clip_norm)
+            self.discriminator_optimizer.learning_rate.assign(rate * train.discriminator_rate)
+            self.discriminator_optimizer.apply(found, self.discriminator_weights)
+            terms = {**terms, **verdict}
+
+        for key, network in self.generator.items():
+            for new, old in zip(network.variables, self.average[key].variables, strict=True):
+                old.assign(old * keep + new * (1 - keep))
+        return {**terms, "gradient_norm": norm}
+
+    def _reconstruct(self, batches: dict[str, Batch]) -> dict[str, Any]:
+        """Each person's warped pictures through the shared encoder, at once, and the person's own decoder."""
+        count = self.recipe.train.batch
+        codes = self.generator["encoder"](ops.concatenate([batches[person].warped for person in PERSONS], 0))
+        return {
+            person: self.generator[f"decoder_{person}"](codes[i * count : (i + 1) * count])
+            for i, person in enumerate(PERSONS)
+        }
+
+    def _generator_terms(self, batches, made, adversarial: bool) -> dict[str, Any]:
+        """The weighted loss terms of both persons, `<term>_<person>`."""
+        weight, terms = self.recipe.loss, {}
+        composed = self._composed(batches, made) if adversarial else {}
+        for person in PERSONS:
+            batch, colors, alpha = batches[person], made[person][..., :3], made[person][..., 3:]
+            pixels = losses.pixel_weights(batch.face, batch.eyes, batch.mouth, weight)
+            parts = {
+                "reconstruction": lambda: losses.weighted_error(colors, batch.target, pixels),  # noqa: B023
+                "structure": lambda: losses.structure_error(colors, batch.target, pixels),  # noqa: B023
+                "edge": lambda: losses.edge_error(colors, batch.target, pixels),  # noqa: B023
+                "alpha": lambda: losses.mask_error(alpha, batch.face),  # noqa: B023
+                "alpha_variation": lambda: losses.total_variation(alpha),  # noqa: B023
+            }
+            for name, term in parts.items():
+                if getattr(weight, name):
+                    terms[f"{name}_{person}"] = getattr(weight, name) * term()
+            if adversarial:
+                pictures = ops.concatenate([composed[person], batch.warped], -1)
+                verdict = self.discriminator[f"discriminator_{person}"](pictures)
+                terms[f"adversarial_{person}"] = weight.adversarial * losses.hinge_generator(verdict)
+        return terms
+
+    def _composed(self, batches, made) -> dict[str, Any]:
+        """What the discriminators judge: the decoder's colours inside its mask, the true picture outside.
+
+        The mask gets no gradient from here: hiding the face behind an empty mask would fool any discriminator.
+        """
+        out = {}
+        for person in PERSONS:
+            colors, alpha = made[person][..., :3], ops.stop_gradient(made[person][..., 3:])
+            out[person] = alpha * colors + (1 - alpha) * batches[person].target
+        return out
+
+    def _discriminate(self, person: str, batch: Batch, fake):
+        """One person's discriminator on true and made pictures beside the distorted input."""
+        real = ops.concatenate([batch.target, batch.warped], -1)
+        fake = ops.concatenate([ops.stop_gradient(fake), batch.warped], -1)
+        verdict = self.discriminator[f"discriminator_{person}"](ops.concatenate([real, fake], 0), training=True)
+        return losses.hinge_discriminator(verdict[: self.recipe.train.batch], verdict[self.recipe.train.batch :])
+
+    def swap(self, pictures: NDArray[np.float32], person: str) -> NDArray[np.float32]:
+        """Pictures (B, R, R, 3) -1..1 through the averaged networks and `person`'s decoder -> (B, R, R, 4)."""
+        if person not in self._swap:
+            encoder, decoder = self.average["encoder"], self.average[f"decoder_{person}"]
+            weights = [*encoder.variables, *decoder.variables]
+            self._swap[person] = compile_inference(lambda pictures: decoder(encoder(pictures)), weights)
+        return self._swap[person](pictures)
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything that an exact resume needs, by name."""
+        found = {}
+        for prefix, networks in self._groups():
+            for name, network in networks.items():
+                found |= get_arrays(prefix + name, network.variables)
+        for name, optimizer in self._optimizers().items():
+            found |= {
+                f"{name}/{i:04d}": np.array(ops.convert_to_numpy(value)) for i, value in enumerate(optimizer.variables)
+            }
+        return found
+
+    def restore(self, arrays: dict[str, NDArray]) -> None:
+        """Take what `arrays` gave. Raises WeightsError when an array is missing or has another shape."""
+        for prefix, networks in self._groups():
+            for name, network in networks.items():
+                set_arrays(prefix + name, network.variables, arrays)
+        for name, optimizer in self._optimizers().items():
+            for i, variable in enumerate(optimizer.variables):
+                variable.assign(arrays[f"{name}/{i:04d}"].astype(variable.dtype))
+
+    def inference_arrays(self) -> dict[str, NDArray]:
+        """The averaged generator, named as conversion reads it: `encoder/...`, `decoder_a/...`, `decoder_b/...`."""
+        found = {}
+        for name, network in self.average.items():
+            found |= get_arrays(name, network.variables)
+        return found
+
+    def _groups(self) -> list[tuple[str, dict[str, keras.Model]]]:
+        return [("", self.generator), ("average/", self.average), ("", self.discriminator)]
+
+    def _optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
+        found = {"generator_optimizer": self.generator_optimizer}
+        return found | ({"discriminator_optimizer": self.discriminator_optimizer} if self.discriminator else {})
+
+
+def trainable(networks: dict[str, keras.Model]) -> list[Any]:
+    """The weights of all networks that gradients move, in a fixed order."""
+    return [variable for network in networks.values() for variable in network.trainable_variables]
+
+
+def copy_weights(source: dict[str, keras.Model], target: dict[str, keras.Model]) -> None:
+    """Give each network of `target` the weights of its namesake."""
+    for name, network in source.items():
+        target[name].set_weights(network.get_weights())
+
+
+def clipped(found: list[Any], limit: float) -> tuple[list[Any], Any]:
+    """Gradients scaled down to a joint norm of at most `limit`, and the norm they had."""
+    norm = ops.sqrt(sum(ops.sum(gradient * gradient) for gradient in found))
+    scale = ops.minimum(1.0, limit / (norm + 1e-12))
+    return [gradient * scale for gradient in found], norm
