@@ -65,7 +65,7 @@ def option_parameters(options_class: type[Options]) -> list[inspect.Parameter]:
             name=flag(field.name),
             help=texts.get(field.name, "") + (f" [range: {limits}]" if limits else ""),
             negative=None if bool in kinds else (),
-            show_default=field.default not in (None, ()),
+            show_default=field.default not in (None, (), ""),
             converter=_whole_number if int in kinds and typing.get_origin(hint) is not tuple else None,
         )
         kind = inspect.Parameter.KEYWORD_ONLY
