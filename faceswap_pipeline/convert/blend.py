@@ -1,0 +1,157 @@
+"""One swapped face back into its frame: where it covers, how sharp and how grainy it is, and the sum of the two.
+
+In: the network's picture and alpha in view space, a face mask in crop space, matrices, and the frame's pixels around the
+face. Out: those pixels with the face replaced. Everything here works inside the face's region of the frame only.
+
+Three spaces meet here: frame pixels; crop pixels, S x S (frame through `FaceRecord.matrix`); view pixels, R x R, what the
+network sees of the crop (crop through `imaging.view_matrix`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faceswap_pipeline.geometry import compose_matrices, invert_matrix, transform_points
+from faceswap_pipeline.imaging import FloatImage, Image, blur, warp
+
+_GUARD = 0.08
+"""Share of the view over which the swap fades out towards the view's border, so that no box can show."""
+
+_DETAIL_GAIN = (0.5, 2.0)
+"""How far the finest detail of a swap may be turned down or up."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a frame, whole pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def of(self, image: NDArray) -> NDArray:
+        """The part of `image` (H, W, ...) inside; a view, not a copy."""
+        return image[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+def view_guard(resolution: int) -> FloatImage:
+    """(R, R) 0..1: nought along the border of the network's view, one further inside than `_GUARD` of its side."""
+    edge = np.minimum(np.arange(resolution), np.arange(resolution)[::-1]) / (_GUARD * resolution)
+    ramp = _smooth_step(edge)
+    return np.outer(ramp, ramp).astype(np.float32)
+
+
+def soft_shape(mask: Image, erode: float, feather: float, face_height: float) -> FloatImage:
+    """The cover of a face mask (S, S) 0..255: nought on and beyond its contour drawn in by `erode`, rising to one over `feather`.
+
+    Both are shares of `face_height` (pixels of the mask). The soft rim lies inside the mask, whatever its shape, so it
+    never covers what the mask leaves out. Beyond the picture nothing is covered. Returns float32 (S, S) 0..1.
+    """
+    inside = cv2.copyMakeBorder((mask > 127).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    width = max(feather * face_height, 1.0)
+    return _smooth_step((depth - erode * face_height) / width).astype(np.float32)
+
+
+def cover(shape: FloatImage, alpha: FloatImage, crop_to_view: ArrayLike) -> FloatImage:
+    """How much of each crop pixel the swap covers, (S, S) 0..1: the shape times alpha (R, R) brought from view to crop space.
+
+    Outside the network's view the cover is nought.
+    """
+    size = (shape.shape[1], shape.shape[0])
+    return shape * np.clip(warp(alpha, invert_matrix(crop_to_view), size, "linear", "zero"), 0, 1)
+
+
+def scaled_view(crop_to_view: ArrayLike, resolution: int, scale: float) -> NDArray[np.float64]:
+    """`crop_to_view` (2, 3) changed so that the view's picture lands `scale` times as large about its centre."""
+    shift = (1 - 1 / scale) * (resolution - 1) / 2
+    return compose_matrices([[1 / scale, 0, shift], [0, 1 / scale, shift]], crop_to_view)
+
+
+def covered_region(covered: FloatImage, matrix: ArrayLike, size: tuple[int, int]) -> Region | None:
+    """The smallest rectangle of a frame of `size` (width, height) that holds all that `covered` (S, S) touches.
+
+    `matrix` maps frame -> crop. Sides are even where the frame allows it, so that chroma samples are whole.
+    None where nothing is covered inside the frame.
+    """
+    rows, columns = np.flatnonzero(covered.max(1) > 0), np.flatnonzero(covered.max(0) > 0)
+    if not rows.size:
+        return None
+    x0, x1, y0, y1 = columns[0] - 1.0, columns[-1] + 1.0, rows[0] - 1.0, rows[-1] + 1.0
+    corners = transform_points(invert_matrix(matrix), [[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    low = np.maximum(np.floor(corners.min(0)), 0).astype(int) // 2 * 2
+    high = np.minimum((np.ceil(corners.max(0)).astype(int) + 2) // 2 * 2, size)
+    if (high <= low).any():
+        return None
+    return Region(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
+
+
+def into_region(image: NDArray, matrix: ArrayLike, region: Region, border: str = "replicate") -> NDArray:
+    """`image` (h, w[, C]), whose pixels are frame pixels through `matrix` (2, 3), as seen in `region`, sub-pixel, cubic.
+
+    Masks (two dimensions) are interpolated linearly and are nought outside themselves.
+    """
+    move = np.array([[1, 0, -region.x], [0, 1, -region.y]], np.float64)
+    mask = image.ndim == 2
+    return warp(
+        image,
+        compose_matrices(move, invert_matrix(matrix)),
+        (region.width, region.height),
+        "linear" if mask else "cubic",
+        "zero" if mask else "replicate",
+    )
+
+
+def detail_energy(image: FloatImage, weights: NDArray) -> float | None:
+    """Mean square of the finest band of luma of (R, R, 3) -1..1 where `weights` (R, R) are; None where they are nought."""
+    total = float(weights.sum())
+    if total < 1:
+        return None
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return float((weights * (luma - blur(luma, 1.0)) ** 2).sum() / total)
+
+
+def match_detail(image: FloatImage, own: float | None, wanted: float | None, strength: float) -> FloatImage:
+    """`image` (R, R, 3) -1..1 with its finest band brought towards the energy `wanted`; `strength` 0 changes nothing.
+
+    A network of few pixels draws softer than the camera saw; what it did draw is brought up to (or, where the camera was
+    out of focus or moved, down to) the level that the replaced face has at the same resolution.
+    """
+    if strength == 0 or own is None or wanted is None:
+        return image
+    gain = float(np.clip(np.sqrt(wanted / max(own, 1e-9)), *_DETAIL_GAIN))
+    return np.clip(image + np.float32(strength * (gain - 1)) * (image - blur(image, 1.0)), -1, 1)
+
+
+def mix_feathered(base: Image, face: FloatImage, covered: FloatImage) -> Image:
+    """`base` (h, w, 3) 0..255 with `face` (h, w, 3) -1..1 laid over it by `covered` (h, w) 0..1."""
+    under = base.astype(np.float32)
+    over = (face + 1) * np.float32(127.5)
+    mixed = under + covered[..., None] * (over - under)
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def mix_poisson(base: Image, face: FloatImage, covered: FloatImage) -> Image:
+    """As `mix_feathered`, after the face's colours were solved from the seam inwards (Perez et al., "Poisson image editing", 2003)."""
+    solid = np.where(covered > 0.02, 255, 0).astype(np.uint8)
+    solid[[0, -1]] = 0
+    solid[:, [0, -1]] = 0
+    x, y, width, height = cv2.boundingRect(solid)
+    if width < 3 or height < 3:
+        return mix_feathered(base, face, covered)
+    patch = np.clip(np.rint((face + 1) * 127.5), 0, 255).astype(np.uint8)
+    solved = cv2.seamlessClone(patch, base, solid, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
+    return mix_feathered(base, solved.astype(np.float32) / 127.5 - 1, covered)
+
+
+MIXES: dict[str, Callable[[Image, FloatImage, FloatImage], Image]] = {"feather": mix_feathered, "poisson": mix_poisson}
+"""What `--mix` offers."""
+
+
+def _smooth_step(x: NDArray) -> NDArray:
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)

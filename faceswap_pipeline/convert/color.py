@@ -1,0 +1,144 @@
+"""The swap takes the tone of the face it replaces: statistics of skin, measured, averaged over time and transferred.
+
+In: pictures float32 (H, W, 3) RGB -1..1 and weights (H, W) 0..1 that mark skin. Out: pictures of the same kind.
+A statistic is one plain vector per face, so that a mean over neighbouring frames is a statistic again.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from faceswap_pipeline.imaging import FloatImage
+
+Vector = NDArray[np.float64]
+
+_LEVELS = (np.arange(64) + 0.5) / 64
+"""The shares of the weight at which `histogram` reads each channel's values."""
+
+_LEAST_WEIGHT = 24.0
+"""Fewer pixels of skin than this say nothing about a tone."""
+
+_GAIN = (0.5, 2.0)
+"""How far a spread may be pulled: a flat swap must not be blown up into noise."""
+
+
+class ColorMethod(NamedTuple):
+    """One way to match colours, in CIE L*a*b* (L 0..100)."""
+
+    measure: Callable[[NDArray, NDArray], Vector]
+    """Pixels (N, 3) and weights (N,) summing to 1 -> statistic (K,)."""
+    transfer: Callable[[NDArray, Vector, Vector], NDArray]
+    """Pixels (N, 3), their statistic, the wanted statistic -> pixels (N, 3)."""
+
+
+def to_lab(image: FloatImage) -> FloatImage:
+    """RGB (H, W, 3) -1..1, sRGB curve -> L*a*b* (H, W, 3), L 0..100."""
+    return cv2.cvtColor((np.clip(image, -1, 1) + 1) * np.float32(0.5), cv2.COLOR_RGB2Lab)
+
+
+def from_lab(lab: NDArray) -> FloatImage:
+    """L*a*b* (H, W, 3) -> RGB (H, W, 3) -1..1, clipped to what sRGB holds."""
+    return np.clip(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_Lab2RGB), 0, 1) * 2 - 1
+
+
+def skin_weights(face: NDArray, features: NDArray | None, alpha: NDArray) -> NDArray[np.float32]:
+    """Where skin is, (H, W) 0..1: inside `face`, off its rim, outside eyes and mouth, and where the swap covers.
+
+    All inputs are (H, W) 0..1; `features` is the union of eyes and mouth, None where no such mask exists. The rim
+    (a fortieth of the picture) often shows hair or background and is left out.
+    """
+    reach = max(1, round(face.shape[0] / 40))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    # A border of 0: where the picture ends there may be anything behind.
+    inner = cv2.erode(face.astype(np.float32), disc, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    weights = inner * alpha
+    return weights if features is None else weights * (1 - cv2.dilate(features.astype(np.float32), disc))
+
+
+def measure_skin(method: str, image: FloatImage, weights: NDArray) -> Vector | None:
+    """The statistic (K,) that `method` needs of the skin in `image` (H, W, 3), or None where there is too little skin."""
+    total = float(weights.sum())
+    if total < _LEAST_WEIGHT:
+        return None
+    inside = weights > 1e-3
+    share = weights[inside].astype(np.float64)
+    return METHODS[method].measure(to_lab(image)[inside].astype(np.float64), share / share.sum())
+
+
+def match_color(method: str, image: FloatImage, own: Vector | None, wanted: Vector | None) -> FloatImage:
+    """`image` (H, W, 3) RGB -1..1 with the statistic `own`, recoloured so that it would measure `wanted`.
+
+    Without one of the two statistics the picture comes back as it is.
+    """
+    if own is None or wanted is None or method == "none":
+        return image
+    lab = to_lab(image)
+    moved = METHODS[method].transfer(lab.reshape(-1, 3).astype(np.float64), own, wanted)
+    return from_lab(moved.reshape(lab.shape))
+
+
+def _measure_moments(pixels: NDArray, weights: NDArray) -> Vector:
+    mean = weights @ pixels
+    return np.concatenate([mean, np.sqrt(weights @ (pixels - mean) ** 2)])
+
+
+def _transfer_moments(pixels: NDArray, own: Vector, wanted: Vector) -> NDArray:
+    """Mean and deviation of each channel (Reinhard et al., "Color transfer between images", 2001)."""
+    gain = np.clip(wanted[3:] / np.maximum(own[3:], 1e-3), *_GAIN)
+    return (pixels - own[:3]) * gain + wanted[:3]
+
+
+def _measure_covariance(pixels: NDArray, weights: NDArray) -> Vector:
+    mean = weights @ pixels
+    centred = pixels - mean
+    return np.concatenate([mean, ((centred * weights[:, None]).T @ centred).ravel()])
+
+
+def _transfer_covariance(pixels: NDArray, own: Vector, wanted: Vector) -> NDArray:
+    """The linear map of least displacement between two normal distributions.
+
+    Monge-Kantorovitch, Pitie and Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007.
+    """
+    floor = 0.25 * np.eye(3)  # half a unit of L*a*b*, below which a spread is noise
+    first, second = own[3:].reshape(3, 3) + floor, wanted[3:].reshape(3, 3) + floor
+    root = _power(first, 0.5)
+    inverse = _power(first, -0.5)
+    values, axes = np.linalg.eigh(inverse @ _power(root @ second @ root, 0.5) @ inverse)
+    linear = (axes * np.clip(values, *_GAIN)) @ axes.T
+    return (pixels - own[:3]) @ linear + wanted[:3]
+
+
+def _power(matrix: NDArray, exponent: float) -> NDArray:
+    """A symmetric positive matrix (3, 3) to a real power."""
+    values, axes = np.linalg.eigh(matrix)
+    return (axes * np.maximum(values, 1e-6) ** exponent) @ axes.T
+
+
+def _measure_histogram(pixels: NDArray, weights: NDArray) -> Vector:
+    rows = []
+    for channel in pixels.T:
+        order = np.argsort(channel, kind="stable")
+        filled = np.cumsum(weights[order]) - weights[order] / 2
+        rows.append(np.interp(_LEVELS, filled, channel[order]))
+    return np.concatenate(rows)
+
+
+def _transfer_histogram(pixels: NDArray, own: Vector, wanted: Vector) -> NDArray:
+    """Each channel through the increasing curve that takes one distribution to the other; shifted beyond its ends."""
+    moved = np.empty_like(pixels)
+    for channel, (mine, theirs) in enumerate(zip(own.reshape(3, -1), wanted.reshape(3, -1), strict=True)):
+        shift = np.interp(pixels[:, channel], mine + 1e-9 * np.arange(mine.size), theirs - mine)
+        moved[:, channel] = pixels[:, channel] + shift
+    return moved
+
+
+METHODS: dict[str, ColorMethod] = {
+    "reinhard": ColorMethod(_measure_moments, _transfer_moments),
+    "mkl": ColorMethod(_measure_covariance, _transfer_covariance),
+    "histogram": ColorMethod(_measure_histogram, _transfer_histogram),
+    "none": ColorMethod(lambda pixels, weights: np.zeros(0), lambda pixels, own, wanted: pixels),
+}
+"""What `--color` offers."""

@@ -1,0 +1,170 @@
+"""Placing a face in a frame: where it may reach, and that nothing else moves."""
+
+import cv2
+import numpy as np
+import pytest
+
+from faceswap_pipeline.convert import blend
+from faceswap_pipeline.convert.options import ConvertOptions
+from faceswap_pipeline.geometry import compose_matrices, invert_matrix, similarity_matrix, transform_points
+from faceswap_pipeline.imaging import network_view, to_float, view_matrix, warp
+
+SIZE, RESOLUTION, VIEW = 128, 64, 0.8
+
+
+@pytest.fixture
+def frame():
+    """A smooth picture (240, 320, 3) with shapes of every scale the network can hold."""
+    random = np.random.default_rng(2)
+    noise = cv2.GaussianBlur(random.uniform(0, 255, (240, 320, 3)).astype(np.float32), (0, 0), 8)
+    return np.clip((noise - 127) * 8 + 127, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def matrix():
+    """Frame -> crop of a face of about 100 px, turned by 12 degrees."""
+    turn = similarity_matrix(0.8, 12, 0, 0)
+    turn[:, 2] = (SIZE - 1) / 2 - transform_points(turn, [163.3, 121.7])
+    return turn
+
+
+@pytest.fixture
+def mask():
+    """An oval face (128, 128) 0 or 255."""
+    drawn = np.zeros((SIZE, SIZE), np.uint8)
+    return cv2.ellipse(drawn, (64, 64), (30, 41), 0, 0, 360, 255, -1)
+
+
+def to_view():
+    return view_matrix(SIZE, RESOLUTION, VIEW)
+
+
+def paste(frame, matrix, mask, alpha, change=0.0):
+    """`frame` with its own face, changed by `change`, pasted over itself; and the cover in the frame."""
+    crop = warp(frame, matrix, (SIZE, SIZE))
+    image = to_float(network_view(crop, RESOLUTION, VIEW)) + np.float32(change)
+    covered = blend.cover(blend.soft_shape(mask, 0, 0.06, 82), alpha, to_view())
+    region = blend.covered_region(covered, matrix, (320, 240))
+    assert region is not None
+    out = frame.copy()
+    face = blend.into_region(image, compose_matrices(to_view(), matrix), region)
+    cover = blend.into_region(covered, matrix, region)
+    region.of(out)[:] = blend.mix_feathered(region.of(frame), face, cover)
+    whole = np.zeros(frame.shape[:2], np.float32)
+    region.of(whole)[:] = cover
+    return out, whole
+
+
+def test_own_face_comes_back_in_place(frame, matrix, mask):
+    out, cover = paste(frame, matrix, mask, blend.view_guard(RESOLUTION))
+    error = np.abs(out.astype(int) - frame)
+    assert error[cover > 0.99].mean() < 1.5, "a shift of a quarter pixel costs more than this"
+    moved = np.abs(np.roll(out, 1, 1).astype(int) - frame)[cover > 0.99].mean()
+    assert error[cover > 0.99].mean() < moved / 3
+
+
+def test_outside_the_cover_nothing_changes(frame, matrix, mask):
+    out, cover = paste(frame, matrix, mask, blend.view_guard(RESOLUTION), change=0.5)
+    np.testing.assert_array_equal(out[cover == 0], frame[cover == 0])
+    assert np.abs(out.astype(int) - frame)[cover > 0.99].mean() > 30
+
+
+def test_region_holds_all_that_is_covered(frame, matrix, mask):
+    covered = blend.cover(blend.soft_shape(mask, 0, 0.06, 82), blend.view_guard(RESOLUTION), to_view())
+    region = blend.covered_region(covered, matrix, (320, 240))
+    assert region is not None
+    anywhere = warp(covered, invert_matrix(matrix), (320, 240), "linear", "zero")
+    total = anywhere.sum()
+    assert region.of(anywhere).sum() == total
+    assert region.x % 2 == region.y % 2 == region.width % 2 == region.height % 2 == 0
+    assert region.width * region.height < 0.5 * 320 * 240
+
+
+def test_region_is_cut_at_the_frame_and_none_outside(mask):
+    covered = blend.soft_shape(mask, 0, 0.06, 82)
+    corner = similarity_matrix(1, 0, 64, 64)
+    region = blend.covered_region(covered, corner, (101, 75))
+    assert region is not None and region.x == region.y == 0 and region.width <= 101 and region.height <= 75
+    assert blend.covered_region(covered, similarity_matrix(1, 0, 500, 0), (101, 75)) is None
+    assert blend.covered_region(covered * 0, corner, (101, 75)) is None
+
+
+@pytest.mark.parametrize("erode", [0, 0.05])
+def test_soft_rim_stays_inside_the_mask(mask, erode):
+    shape = blend.soft_shape(mask, erode, 0.1, 82)
+    assert shape[mask == 0].max() == 0
+    inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(erode * 82) + 1,) * 2))
+    assert shape[inner == 0].max() < 0.15
+    assert shape[64, 64] == 1
+    rim = shape[64, :64]
+    assert (np.diff(rim) >= 0).all() and np.diff(rim).max() < 0.35, "a ramp, not a step"
+
+
+def test_rim_is_as_wide_for_a_face_twice_as_large(mask):
+    small = blend.soft_shape(mask, 0.02, 0.1, 82)
+    large = blend.soft_shape(cv2.resize(mask, (256, 256), interpolation=cv2.INTER_NEAREST), 0.02, 0.1, 164)
+    assert np.abs(cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA) - small).mean() < 0.01
+
+
+def test_mask_that_fills_the_picture_still_fades_out(matrix):
+    full = np.full((SIZE, SIZE), 255, np.uint8)
+    shape = blend.soft_shape(full, 0, 0.06, 82)
+    assert shape[0].max() < 0.2 and shape[64, 64] == 1
+    covered = blend.cover(shape, blend.view_guard(RESOLUTION), to_view())
+    corners = transform_points(invert_matrix(to_view()), [[0, 0], [63, 63]])
+    low, high = np.ceil(corners[0]).astype(int), np.floor(corners[1]).astype(int)
+    assert covered[: low[1]].max() == covered[:, : low[0]].max() == 0
+    assert covered[high[1] + 1 :].max() == covered[:, high[0] + 1 :].max() == 0
+    assert np.diff(covered[:, SIZE // 2]).max() < 0.2, "no visible box: the rise from the border is gentle"
+
+
+def test_guard_is_symmetric_and_closes_the_border():
+    guard = blend.view_guard(64)
+    assert guard[0].max() == guard[-1].max() == guard[:, 0].max() == guard[:, -1].max() == 0
+    np.testing.assert_allclose(guard, guard[::-1, ::-1])
+    assert guard[32, 32] == 1 and (guard == 1).mean() > 0.6
+
+
+def test_scaled_view_grows_about_the_centre():
+    grown = blend.scaled_view(to_view(), RESOLUTION, 1.25)
+    place, place_grown = invert_matrix(to_view()), invert_matrix(grown)
+    middle, corner = [31.5, 31.5], [0, 0]
+    np.testing.assert_allclose(transform_points(place_grown, middle), transform_points(place, middle))
+    reach = transform_points(place, corner) - transform_points(place, middle)
+    reach_grown = transform_points(place_grown, corner) - transform_points(place_grown, middle)
+    np.testing.assert_allclose(reach_grown, 1.25 * reach)
+
+
+def test_detail_is_brought_to_the_wanted_level_and_within_bounds():
+    noise = np.random.default_rng(4).normal(0, 1, (64, 64, 1)).astype(np.float32)
+    sharp = np.repeat(cv2.GaussianBlur(noise, (0, 0), 1.2)[..., None], 3, 2)
+    soft = cv2.GaussianBlur(sharp, (0, 0), 0.8)
+    weights = np.ones((64, 64), np.float32)
+    own, wanted = blend.detail_energy(soft, weights), blend.detail_energy(sharp, weights)
+    assert own is not None and wanted is not None
+    got = blend.detail_energy(blend.match_detail(soft, own, wanted, 1), weights)
+    assert got is not None
+    assert abs(np.sqrt(got / wanted) - 1) < 0.65 * abs(np.sqrt(own / wanted) - 1)
+    np.testing.assert_array_equal(blend.match_detail(soft, own, wanted, 0), soft)
+    np.testing.assert_array_equal(blend.match_detail(soft, None, wanted, 1), soft)
+    strongest = blend.match_detail(soft, 1e-12, 1.0, 1)
+    assert np.abs(strongest - soft).max() <= np.abs(soft - cv2.GaussianBlur(soft, (0, 0), 1)).max() * 1.01
+    assert blend.detail_energy(sharp, weights * 0) is None
+
+
+def test_poisson_takes_the_tone_of_the_surroundings_and_keeps_the_rest(frame, matrix, mask):
+    covered = blend.cover(blend.soft_shape(mask, 0, 0.06, 82), blend.view_guard(RESOLUTION), to_view())
+    region = blend.covered_region(covered, matrix, (320, 240))
+    assert region is not None
+    base = region.of(frame)
+    cover = blend.into_region(covered, matrix, region)
+    brighter = np.clip(to_float(base) * 0.5 + 0.3, -1, 1)
+    own = np.clip(to_float(base) * 0.5, -1, 1)
+    out = [blend.mix_poisson(base, face, cover).astype(int) for face in (brighter, own)]
+    np.testing.assert_array_equal(out[0][cover == 0], base[cover == 0])
+    assert np.abs(out[0] - out[1]).mean() < 3, "a constant offset of the face is solved away"
+
+
+def test_every_mix_can_be_chosen():
+    for mix in blend.MIXES:
+        ConvertOptions(mix=mix)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,108 @@
+"""Colour methods: what they match, what they leave alone."""
+
+import numpy as np
+import pytest
+
+from faceswap_pipeline.convert import color
+from faceswap_pipeline.convert.options import ConvertOptions
+
+
+@pytest.fixture
+def skins():
+    """Two pictures (64, 64, 3) of different tones and a weight that covers the middle."""
+    random = np.random.default_rng(5)
+    light = (random.normal(0, 0.08, (64, 64, 3)) + [0.5, 0.2, 0.1]).astype(np.float32)
+    dark = (random.normal(0, 0.05, (64, 64, 1)) + [0.05, -0.25, -0.3]).astype(np.float32)
+    weights = np.zeros((64, 64), np.float32)
+    weights[12:52, 16:48] = 1
+    return light, dark, weights
+
+
+def moments(image, weights):
+    pixels = color.to_lab(image)[weights > 0]
+    return pixels.mean(0), pixels.std(0), np.cov(pixels.T)
+
+
+def recolored(method, own, wanted, weights):
+    statistics = (color.measure_skin(method, image, weights) for image in (own, wanted))
+    return color.match_color(method, own, *statistics)
+
+
+def test_lab_round_trip(skins):
+    assert np.abs(color.from_lab(color.to_lab(skins[0])) - skins[0]).max() < 1.5 / 255
+
+
+@pytest.mark.parametrize("method", ["reinhard", "mkl", "histogram"])
+def test_mean_is_matched_inside_the_weights(method, skins):
+    own, wanted, weights = skins
+    mean, deviation, _ = moments(recolored(method, own, wanted, weights), weights)
+    expected, spread, _ = moments(wanted, weights)
+    assert np.abs(mean - expected).max() < 0.5
+    assert np.abs(deviation[0] - spread[0]) < 0.5
+
+
+def test_mkl_matches_the_covariance_where_the_change_is_small(skins):
+    own, _, weights = skins
+    wanted = np.clip(own * [1.2, 0.9, 1.1] + [-0.1, 0.05, 0.0], -1, 1).astype(np.float32)
+    _, _, got = moments(recolored("mkl", own, wanted, weights), weights)
+    _, _, expected = moments(wanted, weights)
+    assert np.abs(got - expected).max() < 0.08 * np.abs(expected).max()
+
+
+def test_histogram_matches_the_distribution_not_only_its_moments():
+    random = np.random.default_rng(1)
+    own = np.repeat(random.uniform(-0.3, 0.3, (64, 64, 1)), 3, 2).astype(np.float32)
+    two_humps = np.where(random.random((64, 64, 1)) < 0.5, -0.4, 0.2) + random.normal(0, 0.02, (64, 64, 1))
+    wanted = np.repeat(two_humps, 3, 2).astype(np.float32)
+    got = recolored("histogram", own, wanted, np.ones((64, 64), np.float32))
+    shares = np.linspace(5, 95, 10)
+    lightness = [np.percentile(color.to_lab(image)[..., 0], shares) for image in (got, wanted)]
+    assert np.median(np.abs(lightness[0] - lightness[1])) < 1
+
+
+@pytest.mark.parametrize("method", color.METHODS)
+def test_same_tone_changes_nothing(method, skins):
+    own, _, weights = skins
+    assert np.abs(recolored(method, own, own, weights) - own).max() < 0.01
+
+
+@pytest.mark.parametrize("method", color.METHODS)
+def test_what_is_outside_the_weights_says_nothing(method, skins):
+    own, wanted, weights = skins
+    spoilt = own.copy()
+    spoilt[weights == 0] = 0.9
+    expected = color.measure_skin(method, own, weights)
+    np.testing.assert_array_equal(color.measure_skin(method, spoilt, weights), expected)
+
+
+@pytest.mark.parametrize("method", color.METHODS)
+def test_too_little_skin_means_no_change(method, skins):
+    own, wanted, weights = skins
+    assert color.measure_skin(method, own, weights * 0) is None
+    image = color.match_color(method, own, None, color.measure_skin(method, wanted, weights))
+    np.testing.assert_array_equal(image, own)
+
+
+def test_a_flat_swap_is_not_blown_up_into_noise(skins):
+    own = np.full((64, 64, 3), 0.2, np.float32) + np.float32(0.001) * skins[0]
+    for method in ("reinhard", "mkl"):
+        _, deviation, _ = moments(recolored(method, own, skins[0], skins[2]), skins[2])
+        assert deviation.max() < 0.5
+
+
+def test_skin_leaves_out_features_rim_and_what_alpha_does_not_cover():
+    face = np.zeros((64, 64), np.float32)
+    face[10:54, 10:54] = 1
+    features = np.zeros_like(face)
+    features[20:26, 20:30] = 1
+    alpha = np.ones_like(face)
+    alpha[40:] = 0
+    skin = color.skin_weights(face, features, alpha)
+    assert skin[23, 25] == 0 and skin[10, 30] == 0 and skin[45, 30] == 0 and skin[35, 30] == 1
+    whole = color.skin_weights(np.ones_like(face), None, np.ones_like(face))
+    assert whole[0].max() == 0 and whole[:, -1].max() == 0 and whole[32, 32] == 1
+
+
+def test_every_method_can_be_chosen():
+    for method in color.METHODS:
+        ConvertOptions(color=method)  # pyright: ignore[reportArgumentType]
