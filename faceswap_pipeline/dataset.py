@@ -288,7 +288,8 @@ class FaceDataset:
             files = _Zip(path) if path.is_file() else _Files(path)
             dataset = cls(path, files, _json_object(files.read("dataset.json"), f"{path}/dataset.json"))
             dataset._lock = lock
-            dataset._read_records()
+            with _no_collection():
+                dataset._read_records()
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -740,9 +741,8 @@ def _find(path: Path) -> Path:
 def _parse_records(lines: list[bytes], sources: int, where: str) -> list[FaceRecord]:
     """Records of JSON lines, checked; 100 000 in about two seconds, since arrays are built for all of them at once."""
     try:
-        with _no_collection():
-            rows = json.loads(b"[" + b",".join(lines) + b"]")
-            records = _build_records(rows) if len(rows) == len(lines) else None
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+        records = _build_records(rows) if len(rows) == len(lines) else None
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
         records = None
     if records is None:
