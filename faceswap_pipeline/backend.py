@@ -4,8 +4,10 @@ In: functions written in `keras.ops`. Out: the same functions compiled. With `tr
 knows the backend.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -117,3 +119,15 @@ def _to_numpy(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(_to_numpy(item) for item in value)
     return keras.ops.convert_to_numpy(value)
+
+
+def memory_bytes() -> float:
+    """Main memory of this machine in bytes, or what a container's limit leaves of it."""
+    limits = []
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = Path(path).read_text().strip() if Path(path).is_file() else ""
+        if text.isdigit():
+            limits.append(float(text))
+    if hasattr(os, "sysconf"):
+        limits.append(float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES"))
+    return min(limits, default=8e9)

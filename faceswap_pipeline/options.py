@@ -30,8 +30,8 @@ class Between:
 
 
 def flag(name: str) -> str:
-    """The command-line spelling of a field name: `min_face` becomes `--min-face`."""
-    return "--" + name.replace("_", "-")
+    """The command-line spelling of a field name: `min_face` becomes `--min-face`, `continue_` becomes `--continue`."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def seconds(text: str) -> float:

@@ -58,7 +58,7 @@ def attend(x, sides: tuple[int, ...]):
 
 
 class ColorsAndAlpha(layers.Layer):
-    """(B, R, R, 3 or 4) -> (B, R, R, 4): tanh on the colours; sigmoid on the fourth channel, or 1 where there is none."""
+    """(B, R, R, 3 or 4) -> (B, R, R, 4): tanh on the colours; sigmoid on the fourth channel, 1 where there is none."""
 
     def call(self, x):
         colors = ops.tanh(x[..., :3])

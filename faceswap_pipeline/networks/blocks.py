@@ -79,7 +79,9 @@ class SpectralConv2D(layers.Layer):
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
-        self.vector = self.add_weight(name="vector", shape=(1, self.filters), initializer="random_normal", trainable=False)
+        self.vector = self.add_weight(
+            name="vector", shape=(1, self.filters), initializer="random_normal", trainable=False
+        )
 
     def call(self, x, training=False):
         flat = ops.reshape(self.kernel, (-1, self.filters))

@@ -183,9 +183,7 @@ def _build(kind: type, table: str, recipe: str, values: dict[str, Any]) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(fields))
     missing = sorted(
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and name not in values
+        name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in values
     )
     if unknown or missing:
         found = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing)}"

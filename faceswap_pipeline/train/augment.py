@@ -109,9 +109,9 @@ def _draw_view(random: np.random.Generator, count: int, recipe: TrainRecipe, res
     shift = random.uniform(-recipe.shift, recipe.shift, (count, 2)) * resolution
     mirror = np.where(random.random(count) < recipe.flip, -1.0, 1.0)
     c, s = scale * np.cos(angle), scale * np.sin(angle)
-    return np.stack([np.stack([c * mirror, -s, shift[:, 0]], -1), np.stack([s * mirror, c, shift[:, 1]], -1)], 1).astype(
-        np.float32
-    )
+    return np.stack(
+        [np.stack([c * mirror, -s, shift[:, 0]], -1), np.stack([s * mirror, c, shift[:, 1]], -1)], 1
+    ).astype(np.float32)
 
 
 def _draw_warp(random: np.random.Generator, count: int, deviation: float) -> NDArray[np.float32]:

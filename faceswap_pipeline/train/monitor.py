@@ -1,0 +1,111 @@
+"""Knowing when it is good: figures on held-out faces, the plateau rule, and what is best so far.
+
+In: the averaged networks and held-out faces. Out: figures for the log; decisions that depend on steps only.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from faceswap_pipeline.backend import compile_inference
+from faceswap_pipeline.imaging import to_float
+from faceswap_pipeline.train import losses
+from faceswap_pipeline.train.model import PERSONS, SwapModel
+
+BATCH = 16
+MOST_HELD_OUT = 64
+"""Held-out faces of a person that a report looks at, evenly spread."""
+LEAST_PROGRESS = 0.005
+"""Share by which the score must fall to count as progress."""
+MOST_DROPS = 3
+"""Halvings of the rate before training ends."""
+
+Decision = Literal["go on", "halve the rate", "stop"]
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """The plateau rule's memory; it travels in the checkpoint.
+
+    A report makes progress when its score is at least 0.5 % below the best one of this stage. After `patience`
+    reports without progress the rate is halved and the count starts anew; when that has happened three times and
+    the patience runs out again, training stops. A new stage starts with an empty memory and the full rate. With an
+    adversarial stage ahead the rule never stops the first stage, it only halves the rate.
+    """
+
+    stage: str = ""
+    best: float = float("inf")
+    waited: int = 0
+    drops: int = 0
+
+    def judge(self, stage: str, score: float, patience: int, last_stage: bool) -> tuple["Plateau", Decision]:
+        """The memory after a report with this score, and what to do."""
+        if stage != self.stage:
+            return Plateau(stage, score), "go on"
+        if score < self.best * (1 - LEAST_PROGRESS):
+            return dataclasses.replace(self, best=score, waited=0), "go on"
+        if self.waited + 1 < patience:
+            return dataclasses.replace(self, waited=self.waited + 1), "go on"
+        if self.drops < MOST_DROPS:
+            return dataclasses.replace(self, waited=0, drops=self.drops + 1), "halve the rate"
+        return dataclasses.replace(self, waited=0), "stop" if last_stage else "go on"
+
+    @property
+    def rate(self) -> float:
+        """What the halvings leave of the learning rate."""
+        return 0.5**self.drops
+
+    def to_json(self) -> dict[str, Any]:
+        """The memory as JSON values; an infinite score becomes null."""
+        return {**dataclasses.asdict(self), "best": self.best if np.isfinite(self.best) else None}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Plateau":
+        """What `to_json` gave."""
+        return cls(**{**values, "best": float("inf") if values["best"] is None else values["best"]})
+
+
+class Validation:
+    """Reconstruction of held-out faces by the averaged networks."""
+
+    def __init__(self, model: SwapModel, held_out: dict[str, NDArray[np.uint8]]):
+        """`held_out`: each person's views, uint8 (V, R, R, 6)."""
+        self._model = model
+        self._faces = {person: _spread(held_out[person], MOST_HELD_OUT) for person in PERSONS}
+        self._errors = compile_inference(_errors)
+
+    def figures(self) -> dict[str, float]:
+        """`l1_a`, `ssim_a`, `l1_b`, `ssim_b` inside the face (l1 on the scale 0..1), and `score`, lower is better."""
+        found: dict[str, float] = {}
+        for person in PERSONS:
+            found[f"l1_{person}"], found[f"ssim_{person}"] = self._person(person)
+        score = np.mean([found[f"l1_{person}"] * 4 + 1 - found[f"ssim_{person}"] for person in PERSONS])
+        return {**found, "score": float(score)}
+
+    def _person(self, person: str) -> tuple[float, float]:
+        rows = []
+        for start in range(0, len(self._faces[person]), BATCH):
+            batch = self._faces[person][start : start + BATCH]
+            full = np.concatenate([batch, np.repeat(batch[-1:], BATCH - len(batch), 0)])
+            pictures, face = to_float(full[..., :3]), full[..., 3:4].astype(np.float32) / 255
+            made = self._model.swap(pictures, person)[..., :3]
+            rows.append(np.stack(self._errors(made, pictures, face), -1)[: len(batch)])
+        l1, structure = np.concatenate(rows).mean(0)
+        return float(l1) / 2, 1 - float(structure)
+
+
+def _errors(made, target, face):
+    """Each picture's mean absolute error and 1 - SSIM inside the face, (B,) and (B,)."""
+    border = losses.WINDOW // 2
+    inner = face[:, border:-border, border:-border]
+    error = ops.sum(ops.abs(made - target) * face, axis=(1, 2, 3)) / (3 * ops.sum(face, axis=(1, 2, 3)) + 1e-6)
+    structure = ops.sum((1 - losses.similarity_map(made, target, 2.0)) * inner, axis=(1, 2, 3))
+    return error, structure / (3 * ops.sum(inner, axis=(1, 2, 3)) + 1e-6)
+
+
+def _spread(rows: NDArray, most: int) -> NDArray:
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]

@@ -1,0 +1,42 @@
+"""The options of `swap train`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from faceswap_pipeline.options import Between, Options, seconds
+
+
+@dataclass(frozen=True)
+class TrainOptions(Options):
+    """What to train, for how long, and how often to save and report."""
+
+    recipe: str = "auto"
+    """Name of a recipe (lite64, gan64, original64) or path of a recipe.toml; auto: lite64 on a CPU, gan64 on a GPU."""
+    time: str = ""
+    """Stop after this much time in this call, such as 90s, 20m or 11h, saved before it is over."""
+    steps: Annotated[int | None, Between(1, 100_000_000)] = None
+    """Stop when the run has this many steps in all."""
+    continue_: bool = False
+    """Go on with a run that had stopped by itself."""
+    seed: Annotated[int, Between(0, 2**31 - 1)] = 1
+    """Seed of the first weights and of every draw."""
+    base: str = "none"
+    """Run folder whose networks training starts from, or none."""
+    save_minutes: Annotated[float, Between(0.01, 1440)] = 5.0
+    """Minutes between two checkpoints."""
+    report_steps: Annotated[int, Between(1, 100_000)] = 250
+    """Steps between two reports on held-out faces."""
+    preview_steps: Annotated[int, Between(1, 1_000_000)] = 1000
+    """Steps between two preview pictures."""
+    patience: Annotated[int, Between(2, 1000)] = 16
+    """Reports without progress on held-out faces before the rate is halved, and after the third time training ends."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.time:
+            seconds(self.time)
+
+    @property
+    def time_seconds(self) -> float | None:
+        """The time limit of this call in seconds, or None."""
+        return seconds(self.time) if self.time else None
