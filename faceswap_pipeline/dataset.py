@@ -14,11 +14,9 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -26,6 +24,16 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline import __version__
 from faceswap_pipeline.errors import DatasetError
+from faceswap_pipeline.records import (
+    ARRAY_SHAPES,
+    FaceRecord,
+    FrameRow,
+    MaskMade,
+    Source,
+    fraction_text,
+    parse_fraction,
+    parse_records,
+)
 from faceswap_pipeline.storage import (
     FolderLock,
     LineFile,
@@ -40,170 +48,13 @@ from faceswap_pipeline.storage import (
     sync_folder,
     whole_lines,
 )
-from faceswap_pipeline.video.info import VideoInfo
 
 FORMAT = "faceswap-dataset"
 VERSION = 1
 
-_SHAPES = {"box": (4,), "landmarks_raw": (5, 2), "landmarks": (5, 2), "matrix": (2, 3)}
-_INTEGERS = ("source", "frame", "track", "person")
-_NUMBERS = ("score", "yaw", "pitch", "roll", "sharpness")
-_TRUTHS = ("filled", "use_for_training")
+__all__ = ["FORMAT", "VERSION", "FaceDataset", "FaceRecord", "FrameRow", "MaskMade", "Source"]
+
 _SYNC_EVERY = 256
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class FaceRecord:
-    """One chosen face in one frame. Points are (x, y) px of the upright frame.
-
-    Pixels are kept to 1/1000, angles and sharpness to 1/1000, the score to 1e-6, so that a record in memory equals the
-    one read back; the matrix keeps every digit. Arrays are float64 and cannot be written to.
-    """
-
-    source: int
-    """Index into the dataset's sources."""
-    frame: int
-    """Index of the decoded frame in its source, from 0."""
-    pts: Fraction
-    """The frame's time in seconds."""
-    track: int
-    """Number of the track, unique in the dataset."""
-    person: int
-    """Number of the person, 0 for the main one."""
-    filled: bool
-    """True where the tracker filled a gap and the detector saw nothing."""
-    box: NDArray[np.float64]
-    """(4,) x0 y0 x1 y1 px."""
-    landmarks_raw: NDArray[np.float64]
-    """(5, 2) px as detected: left eye, right eye, nose, mouth left, mouth right (the viewer's)."""
-    landmarks: NDArray[np.float64]
-    """(5, 2) px, smoothed over time; the alignment's."""
-    score: float
-    """The detector's, 0..1."""
-    yaw: float
-    """Degrees, > 0 towards the picture's right."""
-    pitch: float
-    """Degrees, > 0 down."""
-    roll: float
-    """Degrees, > 0 counter-clockwise."""
-    sharpness: float
-    """Of the crop, in squared grey levels (imaging.sharpness)."""
-    marks: tuple[str, ...]
-    """What was noticed: blurred, clipped, tiny, duplicate ..."""
-    use_for_training: bool
-    """False where a mark keeps the face out of training; it is still converted."""
-    matrix: NDArray[np.float64]
-    """(2, 3) frame px -> crop px."""
-
-    def __post_init__(self) -> None:
-        for name, shape in _SHAPES.items():
-            value = np.array(getattr(self, name), np.float64)
-            if value.shape != shape or not np.isfinite(value).all():
-                raise ValueError(f"{name} of a face record: expected finite {shape}, got {value.shape}: {value}")
-            value = value if name == "matrix" else np.round(value, 3)
-            value.flags.writeable = False
-            object.__setattr__(self, name, value)
-        for name in _NUMBERS:
-            value = round(float(getattr(self, name)), 6 if name == "score" else 3)
-            if not np.isfinite(value):
-                raise ValueError(f"{name} of a face record: expected a finite number, got {value}")
-            object.__setattr__(self, name, value)
-        for name in _INTEGERS:
-            object.__setattr__(self, name, int(getattr(self, name)))
-        for name in _TRUTHS:
-            object.__setattr__(self, name, bool(getattr(self, name)))
-        object.__setattr__(self, "pts", Fraction(self.pts))
-        object.__setattr__(self, "marks", tuple(self.marks))
-
-    @property
-    def name(self) -> str:
-        """The crop's and masks' file name without its suffix: `source_frame_track`, such as 0_000123_004."""
-        return f"{self.source}_{self.frame:06d}_{self.track:03d}"
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as JSON values; the time is written as "numerator/denominator" seconds."""
-        values = {name: getattr(self, name) for name in _FIELDS}
-        for name in _SHAPES:
-            values[name] = values[name].tolist()
-        return values | {"pts": _fraction_text(self.pts), "marks": list(self.marks)}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """The record that `to_json` wrote; unknown keys are ignored. Raises DatasetError that names the wrong field."""
-        missing = [name for name in _FIELDS if name not in values]
-        if missing:
-            raise DatasetError(f"'{missing[0]}' is missing")
-        for names, kinds in ((_INTEGERS, (int,)), (_NUMBERS, (int, float)), (_TRUTHS, (bool,))):
-            for name in names:
-                if type(values[name]) not in kinds:
-                    raise DatasetError(f"'{name}' is {values[name]!r}, expected {kinds[-1].__name__}")
-        if not isinstance(values["marks"], list) or not all(isinstance(mark, str) for mark in values["marks"]):
-            raise DatasetError(f"'marks' is {values['marks']!r}, expected a list of words")
-        try:
-            return cls(**{name: values[name] for name in _FIELDS} | {"pts": _fraction(values["pts"])})
-        except (ValueError, TypeError) as error:
-            raise DatasetError(str(error)) from error
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, FaceRecord):
-            return NotImplemented
-        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _FIELDS)
-
-    def __hash__(self) -> int:
-        return hash((self.source, self.frame, self.track))
-
-
-_FIELDS = tuple(field.name for field in fields(FaceRecord))
-
-
-@dataclass(frozen=True)
-class Source:
-    """One input of a dataset: a video, a folder of pictures or one picture."""
-
-    path: str
-    """As it was given; it may have moved since."""
-    sha256: str
-    """Of the content (video.info.file_sha256)."""
-    info: VideoInfo
-    start: Fraction | None = None
-    """Seconds; frames before were not looked at. None: from the beginning."""
-    end: Fraction | None = None
-    """Seconds; frames from here on were not looked at. None: to the end."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The source as JSON values."""
-        times = {name: _fraction_text(time) if time is not None else None for name, time in self._times()}
-        return {"path": self.path, "sha256": self.sha256, "info": self.info.to_json()} | times
-
-    def _times(self) -> list[tuple[str, Fraction | None]]:
-        return [("start", self.start), ("end", self.end)]
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """The source that `to_json` wrote."""
-        start, end = (_fraction(values[name]) if values.get(name) is not None else None for name in ("start", "end"))
-        return cls(str(values["path"]), str(values["sha256"]), VideoInfo.from_json(values["info"]), start, end)
-
-
-class FrameRow(NamedTuple):
-    """One line of frames.csv: an input frame, how many faces were chosen in it, and why not more."""
-
-    source: int
-    frame: int
-    pts: Fraction
-    """Seconds."""
-    faces: int
-    reason: str
-    """Empty, or: no face, low score, other person, filled by the tracker, duplicate, undecodable."""
-
-
-class MaskMade(NamedTuple):
-    """How one mask came about."""
-
-    how: str
-    """'parser' or 'landmarks'."""
-    confidence: float
-    """0..1."""
 
 
 class FaceDataset:
@@ -363,7 +214,7 @@ class FaceDataset:
         if name == "pts":
             values = [float(value) for value in values]
         array = np.array(values, dtype=object if name == "marks" else None)
-        return array.reshape(-1, *_SHAPES[name]) if name in _SHAPES else array
+        return array.reshape(-1, *ARRAY_SHAPES[name]) if name in ARRAY_SHAPES else array
 
     def by_frame(self, source: int) -> dict[int, list[FaceRecord]]:
         """The records of one source by frame index, in rising order; frames without a face are absent."""
@@ -379,7 +230,7 @@ class FaceDataset:
         rows = csv.DictReader(io.StringIO(self._files.read("frames.csv").decode(), newline=""))
         try:
             return [
-                FrameRow(int(r["source"]), int(r["frame"]), _fraction(r["pts"]), int(r["faces"]), r["reason"])
+                FrameRow(int(r["source"]), int(r["frame"]), parse_fraction(r["pts"]), int(r["faces"]), r["reason"])
                 for r in rows
             ]
         except (KeyError, TypeError, ValueError, DatasetError) as error:
@@ -537,7 +388,7 @@ class FaceDataset:
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(FrameRow._fields)
-        writer.writerows([r.source, r.frame, _fraction_text(r.pts), r.faces, r.reason] for r in frames)
+        writer.writerows([r.source, r.frame, fraction_text(r.pts), r.faces, r.reason] for r in frames)
         atomic_write_bytes(self.path / "frames.csv", text.getvalue().encode())
         self._header |= {"state": "done", "faces": len(self.records)}
         self._write_header()
@@ -609,7 +460,7 @@ class FaceDataset:
 
     def _read_records(self) -> None:
         lines = whole_lines(self._files.read("faces.jsonl")) if self._files.exists("faces.jsonl") else []
-        self.records = _parse_records(lines, len(self.sources), f"{self.path}/faces.jsonl")
+        self.records = parse_records(lines, len(self.sources), f"{self.path}/faces.jsonl")
         self._crops = self._files.pictures("crops")
         if self._lock is not None and self.state == "extracting":
             self._drop_unsynced_tail()
@@ -738,71 +589,6 @@ def _find(path: Path) -> Path:
     return packed
 
 
-def _parse_records(lines: list[bytes], sources: int, where: str) -> list[FaceRecord]:
-    """Records of JSON lines, checked; 100 000 in about two seconds, since arrays are built for all of them at once."""
-    try:
-        rows = json.loads(b"[" + b",".join(lines) + b"]")
-        records = _build_records(rows) if len(rows) == len(lines) else None
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
-        records = None
-    if records is None:
-        records = _parse_slowly(lines, where)
-    seen: set[tuple[int, int, int]] = set()
-    for number, record in enumerate(records, 1):
-        key = (record.source, record.frame, record.track)
-        if key in seen or not 0 <= record.source < sources:
-            what = "appears twice" if key in seen else f"is of source {record.source}, of {sources}"
-            raise DatasetError(f"{where}, line {number}: face {record.name} {what}: remove the line, or --redo")
-        seen.add(key)
-    return records
-
-
-def _parse_slowly(lines: list[bytes], where: str) -> list[FaceRecord]:
-    """The same one by one, to say which line is wrong and why."""
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            values = json.loads(line)
-            if not isinstance(values, dict):
-                raise DatasetError("it is no JSON object")
-            records.append(FaceRecord.from_json(values))
-        except (ValueError, DatasetError) as error:
-            raise DatasetError(f"{where}, line {number} is damaged ({error}): remove the line, or --redo") from error
-    return records
-
-
-def _build_records(rows: list[dict[str, Any]]) -> list[FaceRecord] | None:
-    """Records of parsed lines without looking at each array; None when any value is not what it should be."""
-    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in _FIELDS}
-    for names, kinds in ((_INTEGERS, {int}), (_NUMBERS, {int, float}), (_TRUTHS, {bool}), (("marks",), {list})):
-        if any(not set(map(type, columns[name])) <= kinds for name in names):
-            return None
-    if set(map(type, (mark for marks in columns["marks"] for mark in marks))) - {str}:
-        return None
-    for name, shape in _SHAPES.items():
-        block = np.array(columns[name]).reshape(-1, *shape) if not rows else np.array(columns[name])
-        if block.shape != (len(rows), *shape) or block.dtype.kind not in "fi" or not np.isfinite(block).all():
-            return None
-        block = block.astype(np.float64)
-        block = block if name == "matrix" else np.round(block, 3)
-        block.flags.writeable = False
-        columns[name] = list(block)
-    numbers = np.array([columns[name] for name in _NUMBERS], np.float64)
-    if not np.isfinite(numbers).all():
-        return None
-    for name, values in zip(_NUMBERS, numbers, strict=True):
-        columns[name] = np.round(values, 6 if name == "score" else 3).tolist()
-    times = {text: _fraction(text) for text in set(columns["pts"])}
-    columns["pts"] = [times[text] for text in columns["pts"]]
-    columns["marks"] = [tuple(marks) for marks in columns["marks"]]
-    records = [object.__new__(FaceRecord) for _ in rows]
-    for name in _FIELDS:
-        put = getattr(FaceRecord, name).__set__  # the slot itself: past the guard of a frozen class
-        for record, value in zip(records, columns[name], strict=True):
-            put(record, value)
-    return records
-
-
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Keep the garbage collector from walking through a million new lists again and again: halves the time to open."""
@@ -825,19 +611,7 @@ def _json_object(data: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def _fraction(text: str) -> Fraction:
-    try:
-        above, below = text.split("/")
-        return Fraction(int(above), int(below))
-    except (ValueError, AttributeError, ZeroDivisionError) as error:
-        raise DatasetError(f"{text!r} is no fraction: expected a text such as '1001/30000'") from error
-
-
-def _fraction_text(value: Fraction) -> str:
-    return f"{value.numerator}/{value.denominator}"
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
+def _png(image: cv2.typing.MatLike) -> bytes:
     """A grey (H, W) or BGR (H, W, 3) picture as PNG bytes."""
     return cv2.imencode(".png", image)[1].tobytes()
 

@@ -56,7 +56,10 @@ def decompose_similarity(matrix: ArrayLike) -> Similarity:
     """Scale, angle in degrees and translation of a (2, 3) similarity matrix."""
     m = np.asarray(matrix, np.float64)
     return Similarity(
-        float(np.hypot(m[0, 0], m[1, 0])), float(np.degrees(np.arctan2(m[1, 0], m[0, 0]))), float(m[0, 2]), float(m[1, 2])
+        float(np.hypot(m[0, 0], m[1, 0])),
+        float(np.degrees(np.arctan2(m[1, 0], m[0, 0]))),
+        float(m[0, 2]),
+        float(m[1, 2]),
     )
 
 
@@ -100,7 +103,7 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> Array:
     high = np.minimum(first[..., 2:], second[..., 2:])
     shared = np.clip(high - low, 0, None).prod(-1)
     union = box_area(first) + box_area(second) - shared
-    return shared / np.maximum(union, 1e-12)
+    return np.asarray(shared / np.maximum(union, 1e-12), np.float64)
 
 
 def box_centre(boxes: ArrayLike) -> Array:
@@ -110,7 +113,7 @@ def box_centre(boxes: ArrayLike) -> Array:
 
 
 def rotation_matrix(yaw: float, pitch: float, roll: float) -> Array:
-    """Head rotation (3, 3) in camera axes x right, y down, z away from the viewer, from degrees; roll, then pitch, then yaw outermost.
+    """Head rotation (3, 3) from degrees: roll, then pitch, then yaw; axes x right, y down, z away from the viewer.
 
     yaw > 0 turns the face to the picture's right, pitch > 0 down, roll > 0 counter-clockwise.
     """

@@ -14,7 +14,12 @@ from faceswap_pipeline.geometry import compose_matrices, resize_matrix
 Image = NDArray[np.uint8]
 FloatImage = NDArray[np.float32]
 
-_INTERPOLATION = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+_INTERPOLATION = {
+    "nearest": cv2.INTER_NEAREST,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
 _BORDER = {"replicate": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
 
 Interpolation = Literal["nearest", "linear", "cubic", "lanczos"]
@@ -43,7 +48,9 @@ def warp(
         ratio_x, ratio_y = small[0] / width, small[1] / height
         shrink = np.array([[1 / ratio_x, 0, (1 / ratio_x - 1) / 2], [0, 1 / ratio_y, (1 / ratio_y - 1) / 2]])
         m = compose_matrices(m, shrink)
-    return cv2.warpAffine(image, m, size, flags=_INTERPOLATION[interpolation], borderMode=_BORDER[border], borderValue=0)
+    return cv2.warpAffine(
+        image, m, size, flags=_INTERPOLATION[interpolation], borderMode=_BORDER[border], borderValue=0
+    )
 
 
 def resize(image: NDArray, size: tuple[int, int]) -> NDArray:
@@ -53,7 +60,7 @@ def resize(image: NDArray, size: tuple[int, int]) -> NDArray:
 
 
 def margin_size(resolution: int, view: float) -> int:
-    """Side in pixels of a whole crop when its central `view` share is `resolution` pixels; same parity as `resolution`."""
+    """Side in pixels of a whole crop whose central `view` share is `resolution` pixels; same parity as `resolution`."""
     side = round(resolution / view)
     return side + (side - resolution) % 2
 

@@ -9,18 +9,26 @@ import math
 import os
 import shutil
 import tomllib
-import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from faceswap_pipeline import __version__
+from faceswap_pipeline.array_folder import (
+    Checkpoint,
+    damage,
+    read_folder,
+    read_state,
+    set_aside,
+    settle,
+    settled,
+    target_of,
+    write_folder,
+)
 from faceswap_pipeline.errors import RunError
 from faceswap_pipeline.storage import (
     FolderLock,
@@ -29,13 +37,9 @@ from faceswap_pipeline.storage import (
     atomic_write_json,
     atomic_write_text,
     folder_bytes,
-    keep_old,
     make_folder,
     remove_folder,
     sha256_file,
-    storage_errors,
-    sync_file,
-    sync_folder,
     whole_lines,
 )
 
@@ -44,7 +48,6 @@ VERSION = 1
 KEEP = 2
 """How many of the newest checkpoints are kept."""
 
-_ARRAYS, _STATE, _SUMS = "arrays.npz", "state.json", "SHA256SUMS"
 _CONSENT_KEYS = ("who", "what_for", "when", "evidence")
 _CONSENT_FORM = """\
 # The consent of the people whose faces this run was trained on. Fill this in; the next `swap train` records it.
@@ -69,17 +72,6 @@ class Consent:
     def recorded(self) -> bool:
         """Whether every field is filled in."""
         return all((self.who, self.what_for, self.when, self.evidence))
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Arrays by name and the JSON state that belongs to them."""
-
-    step: int
-    arrays: dict[str, NDArray[Any]]
-    state: dict[str, Any]
-    sha256: str
-    """Of the arrays' file: names the weights."""
 
 
 class TrainingRun:
@@ -237,9 +229,9 @@ class TrainingRun:
         if self._log is not None:
             self._log.sync()
         target = make_folder(self.path / "checkpoints") / f"step_{step:08d}"
-        if target.exists() and _damage(target) is not None:
-            _set_aside(target)
-        _write_folder(target, arrays, {"step": step} | dict(state))
+        if target.exists() and damage(target) is not None:
+            set_aside(target)
+        write_folder(target, arrays, {"step": step} | dict(state))
         kept = [found for found in sorted(self.checkpoint_steps(), reverse=True) if found <= step][:KEEP]
         for found, folder in self._checkpoints():
             if found not in kept:
@@ -255,9 +247,9 @@ class TrainingRun:
         found = [(step, folder) for step, folder in self._checkpoints() if before is None or step < before]
         problems = []
         for _, folder in sorted(found, reverse=True):
-            problem = _damage(folder)
+            problem = damage(folder)
             if problem is None:
-                checkpoint = _read_folder(folder)
+                checkpoint = read_folder(folder)
                 if problems:
                     self.warnings.append(f"{'; '.join(problems)}: going on from step {checkpoint.step}")
                     self._set_aside_above(checkpoint.step, before)
@@ -279,18 +271,18 @@ class TrainingRun:
         """
         self._need_writing()
         target = make_folder(self.path / "checkpoints") / "best"
-        _write_folder(target, arrays, {"step": 0} | dict(state))
+        write_folder(target, arrays, {"step": 0} | dict(state))
         return target
 
     def load_best(self) -> Checkpoint | None:
         """The best weights, or None when none were saved yet. Raises RunError when they are damaged."""
         folder = self._best_folder()
-        return None if folder is None else _read_folder(folder)
+        return None if folder is None else read_folder(folder)
 
     def best_state(self) -> dict[str, Any] | None:
         """The state that was saved with the best weights, without reading the weights."""
         folder = self._best_folder()
-        return None if folder is None else _read_state(folder)
+        return None if folder is None else read_state(folder)
 
     # -- files for people ---------------------------------------------------------------------------------------------
 
@@ -350,15 +342,15 @@ class TrainingRun:
         folder = self.path / "checkpoints"
         found: dict[int, Path] = {}
         for item in sorted(folder.iterdir()) if folder.is_dir() else ():
-            name = item.name.removesuffix(".old").removesuffix(".new")
+            name = target_of(item).name
             digits = name.removeprefix("step_")
-            if name.startswith("step_") and digits.isdigit() and (whole := _settled(folder / name)) is not None:
+            if name.startswith("step_") and digits.isdigit() and (whole := settled(folder / name)) is not None:
                 found[int(digits)] = whole
         return list(found.items())
 
     def _best_folder(self) -> Path | None:
-        folder = _settled(self.path / "checkpoints" / "best")
-        problem = None if folder is None else _damage(folder)
+        folder = settled(self.path / "checkpoints" / "best")
+        problem = None if folder is None else damage(folder)
         if problem is not None:
             raise RunError(
                 f"{folder} is damaged ({problem}): restore it from a copy, or train on (the next best replaces it) "
@@ -369,24 +361,16 @@ class TrainingRun:
     def _set_aside_above(self, step: int, before: int | None) -> None:
         for found, folder in self._checkpoints():
             if self._lock is not None and step < found and (before is None or found < before):
-                _set_aside(folder)
+                set_aside(folder)
 
     def _settle(self) -> None:
         """Bring an interrupted replacement of a folder to its end, and remove half-written ones."""
         folder = self.path / "checkpoints"
-        names = {item.name.removesuffix(".old").removesuffix(".new") for item in folder.glob("*.*")}
-        for name in sorted(names):
-            target = folder / name
-            if name.startswith(".") or ".damaged" in name:
-                if name.endswith(".removed"):
-                    shutil.rmtree(target)
-                continue
-            whole = _settled(target)
-            with storage_errors(target):
-                if whole is not None and whole != target:
-                    whole.rename(target)
-            for rest in (_beside(target, "new"), _beside(target, "old")):
-                remove_folder(rest)
+        for item in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if item.name.startswith(".") and item.name.endswith(".removed"):
+                shutil.rmtree(item)
+            elif target_of(item) != item:
+                settle(target_of(item))
 
 
 def newest(folder: Path) -> TrainingRun:
@@ -411,104 +395,6 @@ def read_consent(file: Path) -> Consent:
         expected = ", ".join(_CONSENT_KEYS)
         raise RunError(f"{file}: missing or unknown: {', '.join(wrong)}; expected {expected}")
     return Consent(**{name: str(values[name]).strip() for name in _CONSENT_KEYS})
-
-
-# A folder of arrays and state is replaced in four steps, with a kill allowed between any two of them:
-# write NAME.new (its SHA256SUMS last), NAME -> NAME.old, NAME.new -> NAME, delete NAME.old.
-
-
-def _write_folder(target: Path, arrays: Mapping[str, Any], state: dict[str, Any]) -> None:
-    """Write or replace a folder of arrays and state. On any failure the old one stays and no half one remains."""
-    new, old = _beside(target, "new"), _beside(target, "old")
-    try:
-        with storage_errors(target):
-            for leftover in (new, old):
-                if leftover.exists():
-                    shutil.rmtree(leftover)
-            new.mkdir()
-            write_arrays(new / _ARRAYS, arrays)
-            (new / _STATE).write_text(json.dumps(state, indent=1, default=_number) + "\n", encoding="utf-8")
-            sums = "".join(f"{sha256_file(new / name)}  {name}\n" for name in (_ARRAYS, _STATE))
-            (new / _SUMS).write_text(sums, encoding="utf-8")
-            for name in (_ARRAYS, _STATE, _SUMS):
-                sync_file(new / name)
-            sync_folder(new)
-            if target.exists():
-                target.rename(old)
-            new.rename(target)
-            sync_folder(target.parent)
-    except BaseException:
-        with suppress(OSError):
-            if old.exists() and not target.exists():
-                old.rename(target)
-            shutil.rmtree(new, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _beside(target: Path, ending: str) -> Path:
-    return target.with_name(f"{target.name}.{ending}")
-
-
-def _settled(target: Path) -> Path | None:
-    """The folder that counts for `target`: itself, or the whole one beside it if a kill came between two renames."""
-    for folder in (target, _beside(target, "new"), _beside(target, "old")):
-        if folder.is_dir() and (folder == target or _damage(folder) is None):
-            return folder
-    return None
-
-
-def _damage(folder: Path) -> str | None:
-    """What is wrong with a folder of arrays and state, or None when it is as it was written."""
-    try:
-        lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
-        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        for name in (_ARRAYS, _STATE):
-            if sums.get(name) != sha256_file(folder / name):
-                return f"{name} is not what was written"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def _set_aside(folder: Path) -> None:
-    """Keep a damaged folder under another name, for a rescue by hand."""
-    target = folder.with_name(f"{folder.name}.damaged")
-    if target.exists():
-        keep_old(target)
-    with storage_errors(folder):
-        folder.rename(target)
-
-
-def _read_state(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / _STATE).read_text(encoding="utf-8"))
-
-
-def _read_folder(folder: Path) -> Checkpoint:
-    state = _read_state(folder)
-    return Checkpoint(state["step"], read_arrays(folder / _ARRAYS), state, sha256_file(folder / _ARRAYS))
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays by name as an uncompressed npz, one after the other, so that memory holds one copy at a time.
-
-    The same arrays give the same bytes. Raises ValueError for an array that npz cannot hold without pickle.
-    """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(arrays):
-            array = np.asarray(arrays[name])
-            if array.dtype.kind not in "biufc":
-                raise ValueError(f"array '{name}' is of {array.dtype}: expected plain numbers")
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz by name."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -538,13 +424,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _number(value: Any) -> Any:
-    """A numpy number as a plain one, for JSON. Raises TypeError for anything else."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is no JSON value")
-
-
 def _touched(run: Path) -> float:
     """When a run was last written to, in seconds."""
     names = ("run.json", "log.jsonl", "checkpoints", "checkpoints/best")
@@ -564,7 +443,7 @@ def _time_text(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{seconds / 60:.1f} min"
 
 
-def _best_line(best: dict[str, Any] | None, figures: dict[str, float]) -> str:
+def _best_line(best: dict[str, Any] | None, figures: Mapping[str, float]) -> str:
     if best is None:
         return "none yet"
     return f"step {best.get('step')}; {', '.join(f'{k} {v:.4g}' for k, v in figures.items()) or 'no figures'}"
