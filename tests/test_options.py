@@ -72,3 +72,4 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 def test_flag_spelling() -> None:
     assert flag("min_face") == "--min-face"
+    assert flag("continue_") == "--continue"
