@@ -1,0 +1,275 @@
+"""Faces in pictures: the three-step cascade of MTCNN (Zhang et al. 2016), batched, with sub-pixel results.
+
+In: RGB pictures uint8 (H, W, 3). Out: boxes, five landmarks and scores in pixels of the picture.
+
+    detector = FaceDetector(min_face=0.05)
+    faces = detector.detect([picture])[0]            # the whole cascade: finds faces
+    faces = detector.refine([picture], [boxes])[0]   # the last two networks: follows faces whose place is nearly known
+
+The smallest face searched is a share of the picture's short side, so that cost does not grow with resolution.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faceswap_pipeline import backend, resources
+from faceswap_pipeline.detection import networks
+from faceswap_pipeline.geometry import box_area, box_iou
+from faceswap_pipeline.imaging import Image
+
+PYRAMID_FACTOR = 0.709
+"""Size ratio of neighbouring pyramid levels: the square root of a half, as in the paper."""
+PROPOSAL_SCORE, REFINE_SCORE = 0.6, 0.7
+"""Below these the first two networks' candidates are dropped (the paper's own)."""
+CROP_BATCHES = (4, 16, 64, 256)
+"""Batches of crops are padded to one of these, so that every network is compiled a handful of times only."""
+PICTURE_BATCHES = (1, 4)
+"""The same for batches of pictures."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One face found in one picture."""
+
+    box: NDArray[np.float32]
+    """(4,) x0 y0 x1 y1 px."""
+    landmarks: NDArray[np.float32]
+    """(5, 2) x y px: left eye, right eye, nose, left and right corner of the mouth, as the viewer sees them."""
+    score: float
+    """0..1, the last network's."""
+
+
+class Pyramid:
+    """A picture and its halvings, made when first asked for: crops are cut from the one that is just large enough."""
+
+    def __init__(self, picture: Image) -> None:
+        self._levels = [np.ascontiguousarray(picture)]
+
+    @property
+    def picture(self) -> Image:
+        """The picture itself, uint8 (H, W, 3)."""
+        return self._levels[0]
+
+    def crop(self, box: ArrayLike, size: int) -> Image:
+        """The box (4,) x0 y0 x1 y1 px stretched to uint8 (size, size, 3); grey beyond the border."""
+        x0, y0, x1, y1 = np.asarray(box, np.float64)
+        level = self._level(max(x1 - x0, y1 - y0) / size)
+        image = self._levels[level]
+        ratio_x, ratio_y = image.shape[1] / self.picture.shape[1], image.shape[0] / self.picture.shape[0]
+        # Edges measured from the picture's own edge scale exactly; pixel centres sit half a pixel further in.
+        left, right, top, bottom = (
+            (x0 + 0.5) * ratio_x,
+            (x1 + 0.5) * ratio_x,
+            (y0 + 0.5) * ratio_y,
+            (y1 + 0.5) * ratio_y,
+        )
+        scale_x, scale_y = size / max(right - left, 1e-6), size / max(bottom - top, 1e-6)
+        matrix = np.array(
+            [[scale_x, 0, (0.5 - left) * scale_x - 0.5], [0, scale_y, (0.5 - top) * scale_y - 0.5]], np.float64
+        )
+        return cv2.warpAffine(
+            image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(127,) * 3
+        )
+
+    def resized(self, width: int, height: int) -> Image:
+        """The whole picture at a smaller size, area-averaged."""
+        level = self._level(min(self.picture.shape[1] / width, self.picture.shape[0] / height))
+        return cv2.resize(self._levels[level], (width, height), interpolation=cv2.INTER_AREA)
+
+    def _level(self, shrink: float) -> int:
+        """The smallest level that still has `1 / shrink` of the picture's resolution."""
+        level = int(np.log2(max(shrink, 1)))
+        while len(self._levels) <= level:
+            last = self._levels[-1]
+            half = (max(1, (last.shape[1] + 1) // 2), max(1, (last.shape[0] + 1) // 2))
+            self._levels.append(cv2.resize(last, half, interpolation=cv2.INTER_AREA))
+        return level
+
+
+class FaceDetector:
+    """The cascade with its weights loaded and compiled. One per process; not tied to a picture size."""
+
+    def __init__(self, min_face: float = 0.05, score: float = 0.7) -> None:
+        """`min_face`: side of the smallest face searched as a share of the picture's short side; `score`: least score.
+
+        Raises WeightsError when the shipped weights are missing or damaged.
+        """
+        self.min_face = min_face
+        self.score = score
+        self._proposers: dict[tuple, Callable[..., tuple[NDArray, ...]]] = {}
+        self._croppers: dict[tuple, Callable[..., tuple[NDArray, ...]]] = {}
+
+    @cached_property
+    def _networks(self) -> networks.Networks:
+        with np.load(resources.weight_file("mtcnn"), allow_pickle=False) as file:
+            return networks.load_networks(dict(file))
+
+    def _propose(self, levels: list[NDArray[np.uint8]]) -> list[tuple[NDArray, NDArray]]:
+        """The first network on every level (N, H, W, 3) of a pyramid: scores and shifts of each."""
+        shapes = tuple(level.shape for level in levels)
+        if shapes not in self._proposers:
+            self._proposers[shapes] = _compiled(self._networks.proposal)
+        flat = self._proposers[shapes](*levels)
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+    def _run(self, network: keras.Model, pyramids: Sequence[Pyramid], owners: NDArray, boxes: NDArray) -> list[NDArray]:
+        """A crop network on boxes (N, 4) of the pictures `owners` (N,), in batches of fixed sizes."""
+        size = network.input_shape[1]
+        parts = []
+        for start in range(0, max(len(boxes), 1), CROP_BATCHES[-1]):
+            chosen = range(start, min(start + CROP_BATCHES[-1], len(boxes)))
+            padded = next(batch for batch in CROP_BATCHES if batch >= len(chosen))
+            batch = np.zeros((padded, size, size, 3), np.uint8)
+            for row, index in enumerate(chosen):
+                batch[row] = pyramids[owners[index]].crop(boxes[index], size)
+            if batch.shape not in self._croppers:
+                self._croppers[batch.shape] = _compiled(network)
+            parts.append([values[: len(chosen)] for values in self._croppers[batch.shape](batch)])
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]
+
+    def detect(self, pictures: Sequence[Image | Pyramid]) -> list[list[Detection]]:
+        """Every face in each picture, best score first. Pictures of one size run as one batch."""
+        pyramids = [picture if isinstance(picture, Pyramid) else Pyramid(picture) for picture in pictures]
+        proposals: list[NDArray] = [np.zeros((0, 4))] * len(pyramids)
+        for shape in {pyramid.picture.shape for pyramid in pyramids}:
+            same = [index for index, pyramid in enumerate(pyramids) if pyramid.picture.shape == shape]
+            for start in range(0, len(same), PICTURE_BATCHES[-1]):
+                chosen = same[start : start + PICTURE_BATCHES[-1]]
+                for index, boxes in zip(chosen, self._proposals([pyramids[i] for i in chosen]), strict=True):
+                    proposals[index] = boxes
+        refined = self._refined(pyramids, proposals)
+        return self._outputs(pyramids, refined)
+
+    def refine(self, pictures: Sequence[Image | Pyramid], boxes: Sequence[ArrayLike]) -> list[list[Detection]]:
+        """One Detection for each box (N, 4) that is expected to hold a face; whether it does, its score tells."""
+        pyramids = [picture if isinstance(picture, Pyramid) else Pyramid(picture) for picture in pictures]
+        groups = [np.asarray(group, np.float64).reshape(-1, 4) for group in boxes]
+        owners = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        squares = square_boxes(np.concatenate([*groups, np.zeros((0, 4))]))
+        _, shifts = self._run(self._networks.refine, pyramids, owners, squares)
+        moved = square_boxes(shift_boxes(squares, shifts))
+        found = self._landmarks(pyramids, owners, moved)
+        return [[found[i] for i in np.flatnonzero(owners == owner)] for owner in range(len(groups))]
+
+    def _proposals(self, pyramids: Sequence[Pyramid]) -> list[NDArray[np.float64]]:
+        """Square candidate boxes (N, 4) of each picture (all of one size) from the first network."""
+        height, width = pyramids[0].picture.shape[:2]
+        count = len(pyramids)
+        padded = next(size for size in PICTURE_BATCHES if size >= count)
+        boxes: list[list[NDArray]] = [[] for _ in pyramids]
+        scores: list[list[NDArray]] = [[] for _ in pyramids]
+        sizes = pyramid_sizes(width, height, self.min_face)
+        levels = [np.stack([pyramid.resized(*size) for pyramid in pyramids]) for size in sizes]
+        levels = [np.concatenate([level, np.repeat(level[-1:], padded - count, 0)]) for level in levels]
+        for size, (level_scores, level_shifts) in zip(sizes, self._propose(levels), strict=True):
+            ratio = np.array([width / size[0], height / size[1]] * 2)
+            for index in range(count):
+                rows, columns = np.nonzero(level_scores[index] > PROPOSAL_SCORE)
+                corner = np.stack([columns, rows], 1) * float(networks.PROPOSAL_STRIDE)
+                cells = np.concatenate([corner, corner + networks.PROPOSAL_CELL], 1)
+                moved = (cells + level_shifts[index, rows, columns] * networks.PROPOSAL_CELL) * ratio - 0.5
+                values = level_scores[index, rows, columns]
+                kept = suppress(moved, values, 0.5)
+                boxes[index].append(moved[kept])
+                scores[index].append(values[kept])
+        result = []
+        for index in range(count):
+            all_boxes = np.concatenate([*boxes[index], np.zeros((0, 4))])
+            kept = suppress(all_boxes, np.concatenate([*scores[index], np.zeros(0)]), 0.7)
+            result.append(square_boxes(all_boxes[kept]))
+        return result
+
+    def _refined(self, pyramids: Sequence[Pyramid], proposals: Sequence[NDArray]) -> list[NDArray[np.float64]]:
+        """The candidates that the second network keeps, moved and square."""
+        owners = np.repeat(np.arange(len(proposals)), [len(boxes) for boxes in proposals])
+        squares = np.concatenate([*proposals, np.zeros((0, 4))])
+        scores, shifts = self._run(self._networks.refine, pyramids, owners, squares)
+        moved = shift_boxes(squares, shifts)
+        result = []
+        for owner in range(len(proposals)):
+            chosen = np.flatnonzero((owners == owner) & (scores > REFINE_SCORE))
+            result.append(square_boxes(moved[chosen[suppress(moved[chosen], scores[chosen], 0.7)]]))
+        return result
+
+    def _outputs(self, pyramids: Sequence[Pyramid], candidates: Sequence[NDArray]) -> list[list[Detection]]:
+        """The faces that the last network confirms."""
+        owners = np.repeat(np.arange(len(candidates)), [len(boxes) for boxes in candidates])
+        found = self._landmarks(pyramids, owners, np.concatenate([*candidates, np.zeros((0, 4))]))
+        result = []
+        for owner in range(len(candidates)):
+            faces = [found[i] for i in np.flatnonzero(owners == owner) if found[i].score >= self.score]
+            boxes = np.array([face.box for face in faces]).reshape(-1, 4)
+            kept = suppress(boxes, np.array([face.score for face in faces]), 0.7, of_smaller=True)
+            result.append([faces[i] for i in kept])
+        return result
+
+    def _landmarks(self, pyramids: Sequence[Pyramid], owners: NDArray, squares: NDArray) -> list[Detection]:
+        """The last network on square boxes (N, 4): one Detection each, whatever its score."""
+        scores, shifts, shares = self._run(self._networks.output, pyramids, owners, squares)
+        boxes = shift_boxes(squares, shifts).astype(np.float32)
+        corner, size = squares[:, None, :2], (squares[:, 2:] - squares[:, :2])[:, None]
+        points = (corner + shares.reshape(-1, 2, 5).transpose(0, 2, 1) * size).astype(np.float32)
+        return [Detection(boxes[i], points[i], float(scores[i])) for i in range(len(squares))]
+
+
+def _compiled(model: keras.Model) -> Callable:
+    """`model` on one or more batches of uint8 pictures as one compiled function: its outputs in one flat tuple."""
+
+    def run(*batches):
+        scaled = [(keras.ops.cast(batch, "float32") - 127.5) / 128 for batch in batches]
+        return tuple(output for batch in scaled for output in model(batch, training=False))
+
+    return backend.compile_inference(run)
+
+
+def pyramid_sizes(width: int, height: int, min_face: float) -> list[tuple[int, int]]:
+    """Sizes (width, height) px at which the 12-pixel window looks for faces, from `min_face` of the short side up."""
+    short = min(width, height)
+    scale = min(networks.PROPOSAL_CELL / (min_face * short), 1.0)
+    sizes = []
+    while short * scale >= networks.PROPOSAL_CELL:
+        sizes.append((round(width * scale), round(height * scale)))
+        scale *= PYRAMID_FACTOR
+    return sizes
+
+
+def square_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Boxes (N, 4) grown about their centres to squares of their longer side."""
+    b = np.asarray(boxes, np.float64)
+    centre, half = (b[:, :2] + b[:, 2:]) / 2, (b[:, 2:] - b[:, :2]).max(1, keepdims=True, initial=0) / 2
+    return np.concatenate([centre - half, centre + half], 1)
+
+
+def shift_boxes(boxes: NDArray, shifts: NDArray) -> NDArray[np.float64]:
+    """Boxes (N, 4) with every edge moved by a share (N, 4) of the box's width or height."""
+    size = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    return boxes + shifts * size
+
+
+def suppress(boxes: NDArray, scores: NDArray, overlap: float, of_smaller: bool = False) -> NDArray[np.int64]:
+    """Non-maximum suppression: indexes of the boxes (N, 4) to keep, best score first.
+
+    A box goes when it shares more than `overlap` with a better one that stays: of their union, or of the smaller box.
+    """
+    order = np.argsort(-scores, kind="stable")
+    if len(order) < 2:
+        return order
+    sorted_boxes = boxes[order]
+    shared = box_iou(sorted_boxes, sorted_boxes)
+    if of_smaller:
+        area = box_area(sorted_boxes)
+        union_and_shared = area[:, None] + area[None]
+        intersection = shared * union_and_shared / (1 + shared)
+        shared = intersection / np.maximum(np.minimum(area[:, None], area[None]), 1e-12)
+    rival = shared > overlap
+    alive = np.ones(len(order), bool)
+    for index in range(len(order)):
+        if alive[index]:
+            alive[index + 1 :] &= ~rival[index, index + 1 :]
+    return order[alive]

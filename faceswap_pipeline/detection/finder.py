@@ -1,0 +1,197 @@
+"""The faces of every frame of a film: the whole cascade on key frames, its last two networks on those between.
+
+In: pictures in order. Out: for each its faces and whether a new shot begins there.
+
+Between two key frames that agree, each face's place is interpolated and refined in one batch. Where they disagree, or a
+refined face is unsure, the stretch is halved and its middle becomes a key frame too, down to every single frame. The
+spacing starts short after a cut, doubles while all is well and halves when it is not.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from faceswap_pipeline.detection.cascade import Detection, FaceDetector, Pyramid
+from faceswap_pipeline.geometry import box_centre, box_iou
+from faceswap_pipeline.imaging import Image
+
+FIRST_SPACING, MAX_SPACING = 4, 16
+"""Frames between key frames: right after a cut, and at most."""
+SURE_SCORE = 0.8
+"""A refined face below this calls for the whole cascade."""
+CUT_CONTEXT = 7
+"""Frames before and after that are looked at to tell a cut from motion."""
+
+
+@dataclass(frozen=True)
+class FrameFaces:
+    """What was found in one frame."""
+
+    faces: list[Detection]
+    cut: bool
+    """A new shot begins with this frame."""
+    key: bool
+    """The whole cascade ran here."""
+    pyramid: Pyramid
+    """The picture."""
+
+
+def thumbnail(picture: Image) -> NDArray[np.float32]:
+    """A 64x36 grey picture, float32, for telling shots apart."""
+    small = cv2.resize(picture, (64, 36), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+def change(before: NDArray[np.float32], after: NDArray[np.float32]) -> tuple[float, float]:
+    """How much two thumbnails differ: one minus their correlation (0..2), and the mean grey difference (0..255)."""
+    a, b = before - before.mean(), after - after.mean()
+    spread = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    # Two flat pictures (black, white) correlate with anything: only the grey difference speaks there.
+    correlation = float((a * b).sum()) / spread if spread > a.size else 1.0
+    return 1 - correlation, float(np.abs(before - after).mean())
+
+
+def is_cut(changes: NDArray[np.float64], index: int) -> bool:
+    """Whether a shot begins between the pictures of `changes[index]`; rows (N, 2) are `change` of neighbours.
+
+    A cut is a change that stands out from the motion around it, or one that no motion makes.
+    """
+    structure, grey = changes[index]
+    if structure > 0.5 and grey > 8 or grey > 60:
+        return True
+    around = np.delete(changes, index, 0)[:, 0]
+    return bool(structure > 0.03 and grey > 2.5 and structure > 3 * around.max(initial=0.005))
+
+
+def with_cuts(pyramids: Iterable[Pyramid]) -> Iterator[tuple[Pyramid, bool]]:
+    """Each picture with whether a shot begins there; runs `CUT_CONTEXT` pictures behind its input.
+
+    The answer for a picture depends on `CUT_CONTEXT` pictures before and after it only.
+    """
+    waiting: deque[Pyramid] = deque()
+    changes: deque[tuple[float, float]] = deque(maxlen=2 * CUT_CONTEXT - 1)
+    last, seen, given = None, 0, 0
+
+    def verdict() -> bool:
+        # changes[k] leads to picture `seen - len(changes) + k`.
+        index = given - (seen - len(changes))
+        near = slice(max(0, index - CUT_CONTEXT + 1), index + CUT_CONTEXT)
+        return given > 0 and is_cut(np.array(changes)[near], min(index, CUT_CONTEXT - 1))
+
+    for pyramid in pyramids:
+        small = thumbnail(pyramid.picture)
+        if last is not None:
+            changes.append(change(last, small))
+        last = small
+        waiting.append(pyramid)
+        seen += 1
+        if len(waiting) == CUT_CONTEXT:
+            yield waiting.popleft(), verdict()
+            given += 1
+    while waiting:
+        yield waiting.popleft(), verdict()
+        given += 1
+
+
+class FaceFinder:
+    """Finds the faces of consecutive pictures with a `FaceDetector`."""
+
+    def __init__(self, detector: FaceDetector, max_spacing: int = MAX_SPACING) -> None:
+        self._detector = detector
+        self._max_spacing = max_spacing
+
+    def find(self, pictures: Iterable[tuple[Pyramid, bool]]) -> Iterator[FrameFaces]:
+        """The faces of each picture (with its cut flag), in order; holds at most one key-frame spacing of pictures."""
+        spacing = FIRST_SPACING
+        stretch: list[Pyramid] = []
+        cuts: list[bool] = []
+        found: dict[int, list[Detection]] = {}
+
+        def finish(keep_last: bool) -> Iterator[FrameFaces]:
+            """Solve the stretch; its last picture, a key frame, begins the next one when `keep_last`."""
+            nonlocal stretch, cuts, found, spacing
+            keys = self._solve(stretch, found)
+            if len(stretch) - 1 > 1:
+                spacing = min(2 * spacing, self._max_spacing) if len(keys) <= 2 else max(spacing // 2, 2)
+            ready = len(stretch) - 1 if keep_last else len(stretch)
+            for index in range(ready):
+                yield FrameFaces(found[index], cuts[index], index in keys, stretch[index])
+            stretch, cuts = stretch[ready:], cuts[ready:]
+            found = {0: found[ready]} if keep_last else {}
+
+        for pyramid, cut in pictures:
+            if cut and stretch:
+                yield from finish(keep_last=False)
+                spacing = FIRST_SPACING
+            stretch.append(pyramid)
+            cuts.append(cut)
+            if len(stretch) > spacing:
+                yield from finish(keep_last=True)
+        if stretch:
+            yield from finish(keep_last=False)
+
+    def _solve(self, stretch: list[Pyramid], found: dict[int, list[Detection]]) -> set[int]:
+        """Fill `found` for every picture of the stretch; returns the indexes of its key frames."""
+        keys = set(found)
+        pending = [(0, len(stretch) - 1)]
+        while pending:
+            first, last = pending.pop()
+            wanted = [index for index in (first, last) if index not in keys]
+            for index, faces in zip(wanted, self._detector.detect([stretch[i] for i in wanted]), strict=True):
+                found[index] = faces
+                keys.add(index)
+            if last - first < 2:
+                continue
+            pairs = match(found[first], found[last])
+            agree = pairs is not None and self._refine(stretch, found, first, last, pairs)
+            if not agree:
+                middle = (first + last) // 2
+                pending += [(middle, last), (first, middle)]
+        return keys
+
+    def _refine(
+        self,
+        stretch: list[Pyramid],
+        found: dict[int, list[Detection]],
+        first: int,
+        last: int,
+        pairs: list[tuple[Detection, Detection]],
+    ) -> bool:
+        """Refine the faces between two key frames; False, with nothing changed, when one of them is unsure."""
+        between = range(first + 1, last)
+        if not pairs:
+            found.update({index: [] for index in between})
+            return True
+        before, after = (np.array([pair[side].box for pair in pairs], np.float64) for side in (0, 1))
+        shares = [(index - first) / (last - first) for index in between]
+        predicted = [before * (1 - share) + after * share for share in shares]
+        refined = self._detector.refine([stretch[index] for index in between], predicted)
+        for boxes, faces in zip(predicted, refined, strict=True):
+            for box, face in zip(boxes, faces, strict=True):
+                if face.score < SURE_SCORE or box_iou(box, face.box)[0, 0] < 0.4:
+                    return False
+        found.update(dict(zip(between, refined, strict=True)))
+        return True
+
+
+def match(first: list[Detection], second: list[Detection]) -> list[tuple[Detection, Detection]] | None:
+    """The faces of two pictures paired by place and size; None when one is left over or has gone too far."""
+    if len(first) != len(second):
+        return None
+    if not first:
+        return []
+    a, b = (np.array([face.box for face in faces], np.float64) for faces in (first, second))
+    near = box_iou(a, b)
+    pairs = []
+    for index in range(len(a)):
+        partner = int(near[index].argmax())
+        size = float(np.hypot(*(a[index, 2:] - a[index, :2])))
+        distance = float(np.hypot(*(box_centre(a[index]) - box_centre(b[partner]))))
+        if near[index, partner] < 0.2 or distance > 0.4 * size or near[:, partner].argmax() != index:
+            return None
+        pairs.append((first[index], second[partner]))
+    return pairs

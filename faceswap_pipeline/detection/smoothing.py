@@ -1,0 +1,118 @@
+"""Smooth without lag: a Kalman filter forward and the Rauch-Tung-Striebel pass backward over a whole track.
+
+In: several channels measured once a frame, with holes. Out: the same channels, smoothed, without holes.
+
+Each channel is a place and a speed that changes by random pushes (constant-velocity model). How strong the pushes are
+against the noise of the measurement is fitted to each channel of each track by maximum likelihood, so that nothing
+here is in pixels; the caller gives channels relative to the face's size.
+Rauch, Tung and Striebel, "Maximum likelihood estimates of linear dynamic systems", 1965.
+"""
+
+import numpy as np
+from filterpy.kalman import KalmanFilter
+from numpy.typing import ArrayLike, NDArray
+
+PUSH_RATIOS = np.geomspace(1e-5, 10, 13)
+"""Candidates for the variance of the push a frame over the variance of the measurement."""
+FIT_FRAMES = 600
+"""Frames of a track that the noise is fitted on; more add time, not knowledge."""
+OUTLIER = 3.0
+"""Measurements further than this many deviations from the smooth path are trusted less, and then less again."""
+
+
+def smooth(values: ArrayLike, measured: ArrayLike) -> NDArray[np.float64]:
+    """Channels (N, C) smoothed; rows where `measured` (N,) is false are filled in whatever they held."""
+    values, measured = np.array(values, np.float64), np.asarray(measured, bool)
+    if values.shape[0] < 4 or measured.sum() < 4:
+        return _interpolated(values, measured)
+    noise, push = fit_noise(values, measured)
+    trust = np.ones_like(values)
+    for _ in range(2):
+        path = _smoothed(values, measured, noise / trust, push)
+        off = np.abs(values - path) / np.sqrt(noise)
+        # Huber's weights: a measurement far off pulls with the force of one at the limit, not more.
+        trust = np.where(measured[:, None], np.minimum(1.0, OUTLIER / np.maximum(off, 1e-9)), 1.0)
+    return _smoothed(values, measured, noise / trust, push)
+
+
+def fit_noise(values: NDArray[np.float64], measured: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+    """Variance of the measurement and of the push, (C,) each, that make the first `FIT_FRAMES` rows most likely.
+
+    For each ratio of the two one filter run with unit measurement noise gives the best scale in closed form.
+    """
+    part, seen = values[:FIT_FRAMES], measured[:FIT_FRAMES]
+    if seen.sum() < 4:
+        part, seen = values, measured
+    best = np.full(values.shape[1], -np.inf)
+    noise, push = np.ones(values.shape[1]), np.ones(values.shape[1])
+    for ratio in PUSH_RATIOS:
+        squared, spread, count = _innovations(part, seen, ratio)
+        scale = np.maximum(squared / count, 1e-16)
+        likelihood = -0.5 * (count * np.log(scale) + spread)
+        better = likelihood > best
+        best, noise, push = (
+            np.where(better, likelihood, best),
+            np.where(better, scale, noise),
+            np.where(better, scale * ratio, push),
+        )
+    return noise, push
+
+
+def _innovations(values: NDArray, measured: NDArray, ratio: float) -> tuple[NDArray, float, int]:
+    """Sum of squared scaled surprises (C,), sum of log variances and count, for unit noise and one push ratio.
+
+    With unit noise the variances do not depend on the values, so that all channels share them.
+    """
+    first = int(np.flatnonzero(measured)[0])
+    place, speed = values[first].copy(), np.zeros(values.shape[1])
+    p = np.array([[1.0, 0.0], [0.0, 1.0]])
+    squared, spread, count = np.zeros(values.shape[1]), 0.0, 0
+    for row in range(first + 1, len(values)):
+        place = place + speed
+        a, b, d = p[0, 0] + 2 * p[0, 1] + p[1, 1], p[0, 1] + p[1, 1], p[1, 1]
+        a, b, d = a + ratio / 4, b + ratio / 2, d + ratio
+        if measured[row]:
+            total = a + 1
+            surprise = values[row] - place
+            if count or row > first + 1:
+                squared += surprise**2 / total
+                spread += np.log(total)
+                count += 1
+            place, speed = place + a / total * surprise, speed + b / total * surprise
+            a, b, d = a / total, b / total, d - b * b / total
+        p = np.array([[a, b], [b, d]])
+    return squared, spread, max(count, 1)
+
+
+def _smoothed(values: NDArray, measured: NDArray, noise: NDArray, push: NDArray) -> NDArray[np.float64]:
+    """One forward and backward pass over all channels as one block-diagonal filter; `noise` is (N, C), `push` (C,)."""
+    rows, channels = values.shape
+    first = int(np.flatnonzero(measured)[0])
+    filter_ = KalmanFilter(dim_x=2 * channels, dim_z=channels)
+    identity = np.eye(channels)
+    filter_.F = np.kron(identity, [[1.0, 1.0], [0.0, 1.0]])
+    filter_.H = np.kron(identity, [[1.0, 0.0]])
+    filter_.Q = np.kron(np.diag(push), [[0.25, 0.5], [0.5, 1.0]])
+    # The first measurement is where the path begins; its speed is open, within what the pushes of a few frames give.
+    filter_.x = np.kron(values[first], [1.0, 0.0])[:, None]
+    filter_.P = np.kron(np.diag(noise[first]), [[1.0, 0.0], [0.0, 0.0]]) + np.kron(
+        np.diag(100 * push + noise[first]), [[0.0, 0.0], [0.0, 1.0]]
+    )
+    means, covariances = [filter_.x.copy()], [filter_.P.copy()]
+    for row in range(first + 1, rows):
+        filter_.predict()
+        if measured[row]:
+            filter_.update(values[row][:, None], R=np.diag(noise[row]))
+        means.append(filter_.x.copy())
+        covariances.append(filter_.P.copy())
+    states = filter_.rts_smoother(np.array(means), np.array(covariances))[0]
+    path = states[:, ::2, 0]
+    return np.concatenate([np.repeat(path[:1], first, 0), path])
+
+
+def _interpolated(values: NDArray[np.float64], measured: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Too few measurements to smooth: they stay, the holes between them are filled in a straight line."""
+    where = np.flatnonzero(measured)
+    if len(where) == 0 or len(where) == len(values):
+        return values
+    return np.stack([np.interp(np.arange(len(values)), where, column[where]) for column in values.T], 1)

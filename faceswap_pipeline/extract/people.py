@@ -1,0 +1,124 @@
+"""Who is who: the tracks of a dataset's films grouped into persons, across cuts and films, by how their faces look.
+
+In: small aligned pictures of each track. Out: a person number for each track, 0 for the one seen longest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from faceswap_pipeline.detection.alignment import COVERAGE
+from faceswap_pipeline.imaging import Image, resize
+
+SAMPLE_SIZE = 64
+"""Side of the small aligned pictures in pixels."""
+SAME = 0.5
+"""Two tracks whose descriptors are nearer than this (cosine distance) may be one person."""
+_CELLS, _DIRECTIONS = 8, 8
+
+
+@dataclass(frozen=True)
+class TrackLook:
+    """What is known of one track when persons are told apart."""
+
+    source: int
+    first: int
+    last: int
+    """First and last frame."""
+    frames: int
+    """How many frames the face was measured in."""
+    samples: list[Image]
+    """Aligned uint8 (64, 64, 3)."""
+
+
+def descriptor(crop: Image) -> NDArray[np.float32]:
+    """How a face looks, as a vector of length one: edge directions of the colour-normalised inner face.
+
+    `crop` is aligned, uint8 (S, S, 3), of the usual coverage. Light and skin tone are taken out on purpose: the same
+    person is filmed under several lights. Dalal and Triggs, "Histograms of oriented gradients", 2005, on a masked face.
+    """
+    inner = round(crop.shape[0] / COVERAGE / 2) * 2
+    start = (crop.shape[0] - inner) // 2
+    grey = cv2.cvtColor(crop[start : start + inner, start : start + inner], cv2.COLOR_RGB2GRAY)
+    grey = resize(grey, (64, 64)).astype(np.float32)
+    mask = np.zeros((64, 64), np.float32)
+    cv2.ellipse(mask, (32, 32), (24, 31), 0, 0, 360, 1.0, -1)
+    mean = float((grey * mask).sum() / mask.sum())
+    spread = float(np.sqrt((((grey - mean) * mask) ** 2).sum() / mask.sum()))
+    grey = (grey - mean) / max(spread, 1.0)
+    down, across = np.gradient(grey)
+    strength, angle = np.hypot(across, down) * mask, np.arctan2(down, across) % np.pi
+    bins = np.minimum((angle / np.pi * _DIRECTIONS).astype(int), _DIRECTIONS - 1)
+    cell = np.arange(64) * _CELLS // 64
+    where = (cell[:, None] * _CELLS + cell[None]) * _DIRECTIONS + bins
+    counts = np.bincount(where.ravel(), strength.ravel(), _CELLS * _CELLS * _DIRECTIONS)
+    counts = np.sqrt(counts)
+    return (counts / max(float(np.linalg.norm(counts)), 1e-9)).astype(np.float32)
+
+
+def look_of(samples: Sequence[Image]) -> NDArray[np.float32]:
+    """The mean descriptor of several crops of one face, of length one."""
+    mean = np.mean([descriptor(sample) for sample in samples], 0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-9)
+
+
+def group(tracks: Sequence[TrackLook]) -> list[int]:
+    """A person number for each track; 0 is the person with most measured frames, and so on.
+
+    Nearest groups are joined first, as long as they are near enough and no two of their tracks share a frame: nobody
+    is in one picture twice.
+    """
+    looks = [look_of(track.samples) for track in tracks]
+    groups = [[index] for index in range(len(tracks))]
+    while len(groups) > 1:
+        means = np.array(
+            [_mean([looks[i] for i in members], [tracks[i].frames for i in members]) for members in groups]
+        )
+        distance = 1 - means @ means.T
+        for a in range(len(groups)):
+            for b in range(a + 1):
+                if a == b or any(_together(tracks[i], tracks[j]) for i in groups[a] for j in groups[b]):
+                    distance[a, b] = distance[b, a] = np.inf
+        a, b = np.unravel_index(int(distance.argmin()), distance.shape)
+        if distance[a, b] > SAME:
+            break
+        low, high = min(a, b), max(a, b)
+        groups[low] += groups.pop(high)
+    groups.sort(key=lambda members: (-sum(tracks[i].frames for i in members), members[0]))
+    persons = [0] * len(tracks)
+    for number, members in enumerate(groups):
+        for index in members:
+            persons[index] = number
+    return persons
+
+
+def distance_between(first: Sequence[Image], second: Sequence[Image]) -> float:
+    """How unlike two faces look, 0 (the same picture) to 1."""
+    return float(1 - look_of(first) @ look_of(second))
+
+
+def contact_sheet(persons: Sequence[tuple[int, int, float, Sequence[Image]]], chosen: Sequence[int]) -> Image:
+    """people.jpg: a row for each person (number, frames, seconds, samples) with what `--person` calls it."""
+    tile, columns = 96, 8
+    rows = []
+    for number, frames, seconds, samples in persons:
+        picks = [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, columns).astype(int))]
+        row = np.full((tile + 24, tile * columns, 3), 255, np.uint8)
+        for column, sample in enumerate(picks):
+            row[24:, column * tile : (column + 1) * tile] = resize(sample, (tile, tile))
+        text = f"person {number}: {frames} frames, {seconds:.1f} s{', chosen' if number in chosen else ''}"
+        cv2.putText(row, text, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        rows.append(row)
+    return np.concatenate(rows)
+
+
+def _together(first: TrackLook, second: TrackLook) -> bool:
+    return first.source == second.source and first.first <= second.last and second.first <= first.last
+
+
+def _mean(looks: list[NDArray[np.float32]], weights: list[int]) -> NDArray[np.float32]:
+    mean = np.average(looks, 0, np.maximum(weights, 1))
+    return mean / max(float(np.linalg.norm(mean)), 1e-9)

@@ -1,0 +1,238 @@
+"""The first pass over an input: the faces of every frame, kept per segment so that a killed run goes on.
+
+In: a video, a folder of pictures or one picture. Out: a `Scan`. A segment's result depends on its own frames and a few
+before and after it only, so that a resumed scan equals an uninterrupted one.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from faceswap_pipeline.dataset import FaceDataset
+from faceswap_pipeline.detection.alignment import crop_matrix, pose_at
+from faceswap_pipeline.detection.cascade import Detection, FaceDetector, Pyramid
+from faceswap_pipeline.detection.finder import CUT_CONTEXT, FaceFinder, FrameFaces, with_cuts
+from faceswap_pipeline.detection.meanface import MeanFace, fit_pose
+from faceswap_pipeline.detection.tracking import Track
+from faceswap_pipeline.extract.options import ExtractOptions
+from faceswap_pipeline.extract.people import SAMPLE_SIZE
+from faceswap_pipeline.imaging import Image, warp
+from faceswap_pipeline.progress import Progress
+from faceswap_pipeline.storage import atomic_write_json, open_aside
+from faceswap_pipeline.video.images import is_image
+from faceswap_pipeline.video.reader import Frame, read_frames
+
+SEGMENT = 500
+"""Frames whose faces are kept together."""
+WORK_SHORT = 720
+"""Faces are looked for at most at this length of the picture's short side, px."""
+SAMPLES_A_TRACK = 12
+"""Small pictures kept of each track to tell persons apart."""
+
+
+class Picture(Pyramid):
+    """A frame, reduced for the search, that still knows where it came from."""
+
+    def __init__(self, frame: Frame, min_face: float) -> None:
+        short = min(frame.width, frame.height)
+        self.scale = min(1.0, max(WORK_SHORT, 20 / min_face) / short)
+        """Pixels here per pixel of the frame."""
+        rgb = frame.rgb
+        if self.scale < 1:
+            size = (round(frame.width * self.scale), round(frame.height * self.scale))
+            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        super().__init__(rgb)
+        self.frame = frame.index
+        self.pts = frame.pts
+        self.full = (frame.width, frame.height)
+
+    def to_frame(self, points: NDArray[Any]) -> NDArray[np.float32]:
+        """Points (..., 2) of this picture in pixels of the frame."""
+        ratio = np.array([self.full[0] / self.picture.shape[1], self.full[1] / self.picture.shape[0]])
+        return ((np.asarray(points, np.float64) + 0.5) * ratio - 0.5).astype(np.float32)
+
+
+@dataclass
+class Scan:
+    """What the first pass found in one input."""
+
+    source: int
+    rate: Fraction
+    """Looked-at frames a second."""
+    pictures: bool
+    """The input is single pictures: neighbours have nothing to do with each other."""
+    width: int
+    height: int
+    frames: list[int] = field(default_factory=list)
+    """Index of each looked-at frame in its input; the lists below run beside it."""
+    pts: list[Fraction] = field(default_factory=list)
+    faces: list[list[Detection]] = field(default_factory=list)
+    cuts: list[bool] = field(default_factory=list)
+    samples: list[tuple[int, int, Image]] = field(default_factory=list)
+    """Position, number of the face there, and a small aligned picture of it."""
+    warnings: list[str] = field(default_factory=list)
+    key_frames: int = 0
+
+    def samples_of(self, track: Track) -> list[Image]:
+        """Small pictures of a track, at most `SAMPLES_A_TRACK`, spread over it."""
+        boxes = {int(frame): box for frame, box in zip(track.frames, track.boxes, strict=True)}
+        own = [
+            image
+            for position, number, image in self.samples
+            if position in boxes and np.allclose(boxes[position], self.faces[position][number].box, atol=1e-3)
+        ]
+        picks = np.unique(np.linspace(0, len(own) - 1, SAMPLES_A_TRACK).astype(int)) if own else []
+        return [own[pick] for pick in picks]
+
+
+def scan_source(
+    dataset: FaceDataset, source: int, path: Path, options: ExtractOptions, mean_face: MeanFace, progress: Progress
+) -> Scan:
+    """The faces of every frame of one source, from the work folder where they are there, else found now."""
+    info = dataset.sources[source].info
+    pictures = path.is_dir() or is_image(path)
+    scan = Scan(source, info.rate / options.every, pictures, info.width, info.height)
+    folder = dataset.work_folder()
+    end = folder / f"{source}_end.json"
+    segments = _whole_segments(folder, source)
+    if not end.exists():
+        total = info.frames or int(info.duration * info.rate) or None
+        with progress.phase(f"finding faces in {path.name}", total, "frames") as advance:
+            advance(len(segments) * SEGMENT * options.every)
+            warnings: list[str] = []
+            ahead = _pictures(dataset, source, path, options, len(segments) * SEGMENT, warnings)
+            finder = FaceFinder(FaceDetector(options.min_face))
+            cuts = ((picture, cut or pictures) for picture, cut in ahead)
+            for number, segment in enumerate(_segments(cuts), len(segments)):
+                found = []
+                for item in finder.find(segment):
+                    found.append(_in_frame(item, mean_face))
+                    advance(options.every)
+                _write_segment(_segment_path(folder, source, number), found)
+        atomic_write_json(end, {"warnings": warnings})
+        segments = _whole_segments(folder, source)
+    scan.warnings = json.loads(end.read_text())["warnings"]
+    for segment in segments:
+        _read_segment(segment, scan)
+    return scan
+
+
+def _pictures(
+    dataset: FaceDataset, source: int, path: Path, options: ExtractOptions, first: int, warnings: list[str]
+) -> Iterator[tuple[Pyramid, bool]]:
+    """The looked-at frames from position `first` on, reduced, each with its cut flag."""
+    start, end = dataset.sources[source].start, dataset.sources[source].end
+    # Positions count frames after --start, whose index is not known beforehand: then all frames are read again.
+    context = min(first, CUT_CONTEXT) if start is None else first
+
+    def chosen() -> Iterator[Picture]:
+        begin = (first - context) * options.every
+        for frame in read_frames(path, start=begin, warnings=warnings):
+            if end is not None and frame.pts >= end:
+                return
+            if frame.index % options.every == 0 and (start is None or frame.pts >= start):
+                yield Picture(frame, options.min_face)
+
+    return islice(with_cuts(chosen()), context, None)
+
+
+def _segments(items: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    """`items` in runs of SEGMENT; each run must be used up before the next is asked for."""
+    iterator = iter(items)
+    for first in iterator:
+
+        def run(first: Any = first) -> Iterator[Any]:
+            yield first
+            yield from islice(iterator, SEGMENT - 1)
+
+        yield run()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One frame's faces in pixels of the frame."""
+
+    frame: int
+    pts: Fraction
+    cut: bool
+    key: bool
+    faces: list[Detection]
+    samples: list[Image]
+    """Of each face, on key frames only."""
+
+
+def _in_frame(item: FrameFaces, mean_face: MeanFace) -> _Found:
+    picture = item.pyramid
+    assert isinstance(picture, Picture)
+    samples = []
+    if item.key and item.faces:
+        poses = fit_pose(mean_face, np.array([face.landmarks for face in item.faces]))
+        matrices = [crop_matrix(pose_at(poses, index), SAMPLE_SIZE) for index in range(len(item.faces))]
+        samples = [warp(picture.picture, matrix, (SAMPLE_SIZE, SAMPLE_SIZE)) for matrix in matrices]
+    faces = [
+        Detection(picture.to_frame(face.box.reshape(2, 2)).reshape(4), picture.to_frame(face.landmarks), face.score)
+        for face in item.faces
+    ]
+    return _Found(picture.frame, picture.pts, item.cut, item.key, faces, samples)
+
+
+def _segment_path(folder: Path, source: int, number: int) -> Path:
+    return folder / f"{source}_{number:05d}.npz"
+
+
+def _whole_segments(folder: Path, source: int) -> list[Path]:
+    """The segments that are there, from the first on without a hole."""
+    paths = []
+    while (path := _segment_path(folder, source, len(paths))).exists() and zipfile.is_zipfile(path):
+        paths.append(path)
+    return paths
+
+
+def _write_segment(path: Path, found: Sequence[_Found]) -> None:
+    faces = [face for item in found for face in item.faces]
+    with open_aside(path) as file:
+        np.savez(
+            file,
+            frames=np.array([item.frame for item in found]),
+            pts=np.array([[item.pts.numerator, item.pts.denominator] for item in found]),
+            cuts=np.array([item.cut for item in found]),
+            keys=np.array([item.key for item in found]),
+            counts=np.array([len(item.faces) for item in found]),
+            boxes=np.array([face.box for face in faces], np.float32).reshape(-1, 4),
+            landmarks=np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 2),
+            scores=np.array([face.score for face in faces]),
+            samples=np.array([s for item in found for s in item.samples], np.uint8).reshape(
+                -1, SAMPLE_SIZE, SAMPLE_SIZE, 3
+            ),
+        )
+
+
+def _read_segment(path: Path, scan: Scan) -> None:
+    """Add a segment's frames to `scan`."""
+    with np.load(path, allow_pickle=False) as data:
+        arrays = dict(data)
+    at, sample = 0, 0
+    for row, count in enumerate(arrays["counts"]):
+        position = len(scan.frames)
+        scan.frames.append(int(arrays["frames"][row]))
+        scan.pts.append(Fraction(*map(int, arrays["pts"][row])))
+        scan.cuts.append(bool(arrays["cuts"][row]))
+        faces = range(at, at + int(count))
+        scan.faces.append(
+            [Detection(arrays["boxes"][i], arrays["landmarks"][i], float(arrays["scores"][i])) for i in faces]
+        )
+        if arrays["keys"][row]:
+            scan.key_frames += 1
+            for number in range(int(count)):
+                scan.samples.append((position, number, arrays["samples"][sample]))
+                sample += 1
+        at += int(count)

@@ -1,0 +1,400 @@
+"""Extraction: videos and pictures in, a dataset folder of aligned faces out.
+
+Two passes over each input. The first finds the faces of every frame and keeps them per segment in the dataset's work
+folder, so that a killed run goes on where it stopped. Tracks, persons and steady poses follow from those. The second
+pass cuts the crops of the chosen persons.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceswap_pipeline import resources
+from faceswap_pipeline.dataset import FaceDataset, FaceRecord, FrameRow, Source
+from faceswap_pipeline.detection.alignment import COVERAGE, TEMPLATE, Aligned, align_track, crop_matrix, pose_at
+from faceswap_pipeline.detection.cascade import FaceDetector
+from faceswap_pipeline.detection.meanface import MeanFace, fit_pose, load_mean_face
+from faceswap_pipeline.detection.tracking import Track, link
+from faceswap_pipeline.errors import DatasetError, NoFaceError, OptionError, VideoError
+from faceswap_pipeline.extract import people
+from faceswap_pipeline.extract.options import ExtractOptions
+from faceswap_pipeline.extract.scan import Scan, scan_source
+from faceswap_pipeline.geometry import invert_matrix, transform_points
+from faceswap_pipeline.imaging import Image, resize, sharpness, warp
+from faceswap_pipeline.options import seconds
+from faceswap_pipeline.progress import Progress
+from faceswap_pipeline.storage import keep_old, remove_folder
+from faceswap_pipeline.video.images import read_image, write_jpeg
+from faceswap_pipeline.video.info import file_sha256, probe
+from faceswap_pipeline.video.reader import Frame, read_frames
+
+MAX_GAP_SECONDS = Fraction(1, 2)
+"""The longest stretch without the face that a track bridges."""
+UNTRAINED_MARKS = ("blurred", "clipped", "tiny", "low_score", "duplicate", "filled")
+"""Faces with one of these marks are left out of training."""
+
+
+@dataclass(frozen=True)
+class _Face:
+    """A track with all that is known of it."""
+
+    source: int
+    track: Track
+    number: int
+    """Unique in the dataset."""
+    aligned: Aligned
+    look: people.TrackLook
+
+
+def extract_faces(
+    inputs: Sequence[Path],
+    out: Path,
+    options: ExtractOptions,
+    *,
+    redo: bool = False,
+    progress: Progress = Progress(),
+) -> FaceDataset:
+    """Find, follow, align and cut the faces of `inputs` (videos, pictures, folders of pictures) into the folder `out`.
+
+    An unfinished `out` made with the same inputs and options is gone on with, a finished one is returned as it is;
+    other inputs or options raise DatasetError, unless `redo`, which keeps the old folder under a numbered name.
+    Raises VideoError for what cannot be read, NoFaceError when there is no face, OptionError for a person not there.
+    """
+    if redo and out.exists():
+        progress.note(f"the old {out} is kept as {keep_old(out)}")
+    dataset = _open_or_create(inputs, out, options)
+    if dataset.state == "done":
+        progress.note(f"{out} is finished already: {len(dataset)} faces")
+        dataset.close()
+        return dataset
+    with dataset:
+        mean_face = load_mean_face(resources.weight_file("mean_face"))
+        scans = [
+            scan_source(dataset, index, Path(path), options, mean_face, progress) for index, path in enumerate(inputs)
+        ]
+        faces = _faces(scans, mean_face)
+        try:
+            if not faces:
+                raise NoFaceError(_no_face(scans, inputs, options))
+            persons = _persons(faces)
+            chosen = _choose(faces, persons, options, mean_face, progress)
+        except (NoFaceError, OptionError):
+            dataset.close()
+            remove_folder(out)
+            raise
+        _write_people(dataset, faces, persons, chosen, scans)
+        for index, scan in enumerate(scans):
+            own = [face for face in faces if face.source == index and persons[face.number] in chosen]
+            _cut_crops(dataset, Path(inputs[index]), scan, own, persons, options, progress)
+        _mark_blurred(dataset, options)
+        dataset.finish(_frame_rows(dataset, scans, faces))
+        _summary(dataset, scans, progress)
+    return dataset
+
+
+def _open_or_create(inputs: Sequence[Path], out: Path, options: ExtractOptions) -> FaceDataset:
+    """The dataset `out`, new or fit to go on with."""
+    start, end = _times(options)
+    sources = [Source(str(path), file_sha256(path), probe(path), start, end) for path in map(Path, inputs)]
+    if not (out / "dataset.json").exists() and not out.with_name(out.name + ".zip").exists():
+        return FaceDataset.create(out, sources, options.size, TEMPLATE, COVERAGE, {"extract": options.to_json()})
+    dataset = FaceDataset.open(out, write=out.is_dir())
+    differences = []
+    made_with = dataset.options.get("extract", {})
+    try:
+        differences += options.differences(ExtractOptions.from_json(made_with))
+    except OptionError as error:
+        differences.append(str(error))
+    if [source.sha256 for source in sources] != [source.sha256 for source in dataset.sources]:
+        old, new = (", ".join(source.path for source in group) for group in (dataset.sources, sources))
+        differences.append(f"inputs: {new}, was {old}" if old != new else f"inputs: the content of {new} has changed")
+    if differences:
+        dataset.close()
+        raise DatasetError(
+            f"{out} was made with other choices ({'; '.join(differences)}): "
+            "name another folder with --out, or give --redo to make it anew (the old one is kept)"
+        )
+    return dataset
+
+
+def _times(options: ExtractOptions) -> tuple[Fraction | None, Fraction | None]:
+    start, end = (Fraction(str(seconds(text))) if text else None for text in (options.start, options.end))
+    if start is not None and end is not None and end <= start:
+        raise OptionError(f"--end is '{options.end}': expected a time after --start, which is '{options.start}'")
+    return start, end
+
+
+def _faces(scans: Sequence[Scan], mean_face: MeanFace) -> list[_Face]:
+    """The believable tracks of all sources, aligned, numbered in the order of source and time."""
+    faces = []
+    for source, scan in enumerate(scans):
+        max_gap = int(MAX_GAP_SECONDS * scan.rate)
+        for track in link(scan.faces, scan.cuts, max_gap):
+            if not _believable(track, scan):
+                continue
+            aligned = align_track(mean_face, track.landmarks, ~track.filled)
+            samples = scan.samples_of(track)
+            look = people.TrackLook(
+                source, int(track.frames[0]), int(track.frames[-1]), int((~track.filled).sum()), samples
+            )
+            faces.append(_Face(source, track, len(faces), aligned, look))
+    return faces
+
+
+def _believable(track: Track, scan: Scan) -> bool:
+    """Whether a track is a face: sure at least once, and not gone in a wink (unless the input is single pictures)."""
+    best = float(track.scores.max())
+    if scan.pictures:
+        return best >= 0.9
+    long_enough = (~track.filled).sum() >= min(max(3, scan.rate / 8), len(scan.frames))
+    return best >= 0.95 and bool(long_enough) and float(track.scores[~track.filled].mean()) >= 0.8
+
+
+def _persons(faces: Sequence[_Face]) -> list[int]:
+    """A person number for each track number."""
+    with_look = [face for face in faces if face.look.samples]
+    numbers = people.group([face.look for face in with_look])
+    persons = [max(numbers, default=-1) + 1] * len(faces)
+    for face, number in zip(with_look, numbers, strict=True):
+        persons[face.number] = number
+    return persons
+
+
+def _choose(
+    faces: Sequence[_Face], persons: list[int], options: ExtractOptions, mean_face: MeanFace, progress: Progress
+) -> set[int]:
+    """The numbers of the persons to keep. Raises OptionError when `--person` names nobody here."""
+    there = sorted(set(persons))
+    if options.person == "all":
+        return set(there)
+    if options.person == "main":
+        if len(there) > 1:
+            progress.note(f"{len(there)} persons found: the one seen longest is taken (people.jpg; --person N picks)")
+        return {0}
+    if options.person.isdigit():
+        if int(options.person) not in there:
+            raise OptionError(f"--person is {options.person}: expected one of {', '.join(map(str, there))}, or all")
+        return {int(options.person)}
+    return {_nearest_person(faces, persons, options, mean_face, progress)}
+
+
+def _nearest_person(
+    faces: Sequence[_Face], persons: list[int], options: ExtractOptions, mean_face: MeanFace, progress: Progress
+) -> int:
+    """The person who looks most like the photo that `--person` names."""
+    path = Path(options.person)
+    if not path.is_file():
+        raise OptionError(f"--person is '{options.person}': expected main, all, a number or the path of a photo")
+    image = read_image(path)
+    found = FaceDetector(options.min_face).detect([image])[0]
+    if not found:
+        raise OptionError(f"--person is '{options.person}': no face in that photo; take one that shows the face larger")
+    pose = fit_pose(mean_face, found[0].landmarks)
+    photo = warp(image, crop_matrix(pose, people.SAMPLE_SIZE), (people.SAMPLE_SIZE,) * 2)
+    distances: dict[int, float] = {}
+    for face in faces:
+        if face.look.samples:
+            far = people.distance_between(face.look.samples, [photo])
+            number = persons[face.number]
+            distances[number] = min(far, distances.get(number, np.inf))
+    ranked = sorted(distances, key=lambda number: distances[number])
+    near = ", ".join(f"person {number} {distances[number]:.2f}" for number in ranked[:3])
+    progress.note(f"nearest to {path.name}: {near} (0 is the same, 1 is nothing alike)")
+    if distances[ranked[0]] > people.SAME:
+        progress.warn(f"nobody here looks much like {path.name}: person {ranked[0]} is taken; look at people.jpg")
+    return ranked[0]
+
+
+def _cut_crops(
+    dataset: FaceDataset,
+    path: Path,
+    scan: Scan,
+    faces: Sequence[_Face],
+    persons: list[int],
+    options: ExtractOptions,
+    progress: Progress,
+) -> None:
+    """Append a record and a crop for every face of one source's tracks; goes on after the last one that is there."""
+    source = scan.source
+    wanted: dict[int, list[tuple[_Face, int]]] = {}
+    for face in faces:
+        for row, position in enumerate(face.track.frames):
+            wanted.setdefault(int(position), []).append((face, row))
+    there = {record.name for record in dataset.records if record.source == source}
+    kept = _last_kept(dataset, source)
+    positions = sorted(wanted)
+    first = next((p for p in positions if any(_name(f, scan, r) not in there for f, r in wanted[p])), None)
+    if first is None:
+        return
+    frames = {int(scan.frames[position]): position for position in positions if position >= first}
+    with progress.phase("cutting faces", len(frames), "frames") as advance:
+        for frame in read_frames(path, start=min(frames), stop=max(frames) + 1):
+            if frame.index not in frames:
+                continue
+            for face, row in wanted[frames[frame.index]]:
+                if _name(face, scan, row) in there:
+                    continue
+                record, crop = _record(frame, face, row, persons[face.number], options)
+                record = _mark_duplicate(record, crop, kept, options)
+                dataset.append(record, crop)
+            advance(1)
+
+
+def _name(face: _Face, scan: Scan, row: int) -> str:
+    return f"{face.source}_{int(scan.frames[face.track.frames[row]]):06d}_{face.number:03d}"
+
+
+def _record(frame: Frame, face: _Face, row: int, person: int, options: ExtractOptions) -> tuple[FaceRecord, Image]:
+    """The record and the crop of one face of one frame."""
+    pose = pose_at(face.aligned.pose, row)
+    matrix = crop_matrix(pose, options.size)
+    crop = warp(frame.rgb, matrix, (options.size, options.size))
+    track = face.track
+    marks = []
+    if track.filled[row]:
+        marks.append("filled")
+    elif track.scores[row] < options.low_score:
+        marks.append("low_score")
+    if pose.scale * COVERAGE < options.tiny * options.size:
+        marks.append("tiny")
+    if _outside(matrix, options.size, frame.width, frame.height) > options.clipped:
+        marks.append("clipped")
+    record = FaceRecord(
+        source=face.source,
+        frame=frame.index,
+        pts=frame.pts,
+        track=face.number,
+        person=person,
+        filled=bool(track.filled[row]),
+        box=track.boxes[row],
+        landmarks_raw=track.landmarks[row],
+        landmarks=face.aligned.landmarks[row],
+        score=float(track.scores[row]),
+        yaw=pose.yaw,
+        pitch=pose.pitch,
+        roll=pose.roll,
+        sharpness=sharpness(crop),
+        marks=tuple(marks),
+        use_for_training=not marks,
+        matrix=matrix,
+    )
+    return record, crop
+
+
+def _outside(matrix: NDArray[np.float64], size: int, width: int, height: int) -> float:
+    """Share of the face (an ellipse in the crop's middle) that lies outside the frame."""
+    grid = np.linspace(-1, 1, 15)
+    points = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2)
+    points = points[(points**2).sum(1) <= 1] * [0.4, 0.5]
+    in_frame = transform_points(invert_matrix(matrix), points * size / COVERAGE + (size - 1) / 2)
+    inside = (in_frame > -0.5).all(1) & (in_frame < [width - 0.5, height - 0.5]).all(1)
+    return float(1 - inside.mean())
+
+
+def _small(crop: Image) -> NDArray[np.float32]:
+    """What two crops are compared by: the face at 64 px, grey levels."""
+    inner = round(crop.shape[0] / COVERAGE)
+    start = (crop.shape[0] - inner) // 2
+    return resize(crop[start : start + inner, start : start + inner], (64, 64)).astype(np.float32).mean(2)
+
+
+def _last_kept(dataset: FaceDataset, source: int) -> dict[int, NDArray[np.float32]]:
+    """By track, the last crop that was no duplicate."""
+    last = {r.track: r for r in dataset.records if r.source == source and "duplicate" not in r.marks}
+    return {track: _small(dataset.crop(record)) for track, record in last.items() if dataset.has_crop(record)}
+
+
+def _mark_duplicate(
+    record: FaceRecord, crop: Image, kept: dict[int, NDArray[np.float32]], options: ExtractOptions
+) -> FaceRecord:
+    """The record, marked when its crop hardly differs from the one kept before it; remembers the crop otherwise."""
+    small = _small(crop)
+    before = kept.get(record.track)
+    if before is not None and float(np.abs(small - before).mean()) < options.duplicate:
+        return replace(record, marks=(*record.marks, "duplicate"), use_for_training=False)
+    kept[record.track] = small
+    return record
+
+
+def _mark_blurred(dataset: FaceDataset, options: ExtractOptions) -> None:
+    """Mark the crops that are far less sharp than is usual for their person."""
+    usual: dict[int, float] = {}
+    for person in {record.person for record in dataset.records}:
+        usual[person] = float(np.median([r.sharpness for r in dataset.records if r.person == person]))
+    records = []
+    for record in dataset.records:
+        blurred = record.sharpness < options.blurred * usual[record.person]
+        marks = tuple(mark for mark in record.marks if mark != "blurred") + (("blurred",) if blurred else ())
+        use = not any(mark in UNTRAINED_MARKS for mark in marks)
+        records.append(replace(record, marks=marks, use_for_training=use))
+    dataset.rewrite_records(records)
+
+
+def _frame_rows(dataset: FaceDataset, scans: Sequence[Scan], faces: Sequence[_Face]) -> Iterator[FrameRow]:
+    """One line for every frame looked at."""
+    for source, scan in enumerate(scans):
+        chosen = dataset.by_frame(source)
+        tracked = Counter(int(p) for face in faces if face.source == source for p in face.track.frames)
+        for position, (frame, pts) in enumerate(zip(scan.frames, scan.pts, strict=True)):
+            records = chosen.get(int(frame), [])
+            yield FrameRow(source, int(frame), pts, len(records), _reason(records, scan, position, tracked[position]))
+
+
+def _reason(records: Sequence[FaceRecord], scan: Scan, position: int, tracked: int) -> str:
+    if not records:
+        if tracked:
+            return "other person"
+        return "low score" if scan.faces[position] else "no face"
+    if all(record.filled for record in records):
+        return "filled by the tracker"
+    return "duplicate" if all("duplicate" in record.marks for record in records) else ""
+
+
+def _write_people(
+    dataset: FaceDataset, faces: Sequence[_Face], persons: list[int], chosen: set[int], scans: Sequence[Scan]
+) -> None:
+    """people.jpg."""
+    rows = []
+    for number in sorted(set(persons)):
+        own = [face for face in faces if persons[face.number] == number]
+        frames = sum(face.look.frames for face in own)
+        time = sum(float(face.look.frames / scans[face.source].rate) for face in own)
+        samples = [sample for face in own for sample in face.look.samples]
+        if samples:
+            rows.append((number, frames, time, samples))
+    if rows:
+        path = dataset.work_folder() / "people.jpg"
+        write_jpeg(path, people.contact_sheet(rows[:20], sorted(chosen)))
+        dataset.write_artifact("people.jpg", path.read_bytes())
+
+
+def _no_face(scans: Sequence[Scan], inputs: Sequence[Path], options: ExtractOptions) -> str:
+    frames = sum(len(scan.frames) for scan in scans)
+    if frames == 0:
+        raise VideoError(f"no frame of {', '.join(map(str, inputs))} lies between --start and --end")
+    unsure = sum(bool(found) for scan in scans for found in scan.faces)
+    short = min(min(scan.width, scan.height) for scan in scans)
+    seen = f"; {unsure} frames hold something face-like, too unsure or too short-lived to use" if unsure else ""
+    return (
+        f"no face in the {frames} frames of {', '.join(map(str, inputs))}: looked for upright faces of "
+        f"{options.min_face * short:.0f} px and more{seen}. "
+        "If there are smaller faces, lower --min-face; if the picture lies on its side, turn it upright first"
+    )
+
+
+def _summary(dataset: FaceDataset, scans: Sequence[Scan], progress: Progress) -> None:
+    frames = sum(len(scan.frames) for scan in scans)
+    marks = Counter(mark for record in dataset.records for mark in record.marks)
+    said = ", ".join(f"{count} {mark}" for mark, count in marks.most_common())
+    progress.note(
+        f"{len(dataset)} faces in {frames} frames, {len(dataset.training_records())} for training"
+        + (f" (left out: {said})" if said else "")
+    )
+    for scan in scans:
+        for warning in scan.warnings:
+            progress.warn(warning)
