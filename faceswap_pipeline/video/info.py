@@ -1,6 +1,6 @@
 """What a video file says about itself: size, rate, rotation, aspect, colour and streams.
 
-In: the path of a video, of a picture or of a folder of pictures. Out: a frozen `VideoInfo`, or a VideoError that says why.
+In: the path of a video, of a picture or of a folder of pictures. Out: a frozen `VideoInfo`, or a VideoError.
 """
 
 import hashlib
@@ -14,6 +14,9 @@ from typing import Any, Literal, Self
 
 import av
 from av.container import InputContainer
+from av.error import EOFError as EndOfFileError
+from av.error import FFmpegError
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -178,7 +181,7 @@ def open_video(path: Path) -> Iterator[InputContainer]:
         container = av.open(f"file:{path}", mode="r", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except PermissionError as error:
         raise VideoError(f"{path}: no permission to read it") from error
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise VideoError(
             f"{path} is not a video: {_reason(error)}. Expected mp4, mov, mkv, webm or the like"
         ) from error
@@ -193,9 +196,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
 
     Raises VideoError when there is none, or when nothing here decodes its codec.
     """
-    streams = [
-        stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic
-    ]
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         found = ", ".join(f"{stream.type} {codec_name(stream)}" for stream in container.streams) or "nothing"
         raise VideoError(f"{path} holds no video (found: {found}): expected a file with moving pictures")
@@ -207,7 +208,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def codec_name(stream: av.stream.Stream) -> str:
+def codec_name(stream: Stream) -> str:
     """The name of a stream's codec ("h264", "aac"), or "unknown"."""
     context = stream.codec_context
     if context is None:
@@ -300,9 +301,9 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
             packet = next(packets, None)
             data = packet if packet is not None and packet.size else None
             frames = [] if packet is not None and data is None else stream.decode(data)
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             last, frames = error, []
-            if isinstance(error, av.error.EOFError):
+            if isinstance(error, EndOfFileError):
                 packet = None
         if frames:
             return frames[0]
@@ -325,7 +326,7 @@ def _duration(container: InputContainer, stream: VideoStream) -> Fraction:
     return Fraction(container.duration or 0, av.time_base)
 
 
-def _stream_info(stream: av.stream.Stream) -> StreamInfo:
+def _stream_info(stream: Stream) -> StreamInfo:
     base = Fraction(stream.time_base) if stream.time_base else None
     return StreamInfo(
         index=stream.index,

@@ -66,7 +66,8 @@ def frame_orientation(frame: VideoFrame) -> Orientation | None:
     near = np.rint(signs)
     if np.abs(signs - near).max() > 0.002:
         return None
-    return _ORIENTATIONS.get(tuple(int(value) for value in near))
+    a, b, c, d = (int(value) for value in near)
+    return _ORIENTATIONS.get((a, b, c, d))
 
 
 def can_show(matrix: int) -> bool:
@@ -77,7 +78,7 @@ def can_show(matrix: int) -> bool:
 def plane_views(frame: VideoFrame) -> list[Plane]:
     """The 8-bit planes of a frame of the five formats as arrays (H, W) that share its memory."""
     return [
-        np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
         for plane in frame.planes
     ]
 
@@ -147,7 +148,7 @@ def with_full_chroma(frame: VideoFrame) -> VideoFrame:
 
 
 def to_rgb(frame: VideoFrame) -> Plane:
-    """RGB uint8 (H, W, 3) of a frame of the five formats, by its own matrix and range; chroma is repeated, not blurred."""
+    """RGB uint8 (H, W, 3) of a frame of the five formats, by its own matrix and range; chroma is repeated."""
     name = frame.format.name
     if name == "gbrp":
         green, blue, red = plane_views(frame)
@@ -158,7 +159,7 @@ def to_rgb(frame: VideoFrame) -> Plane:
     # Odd sizes leave swscale's fast path and blur the chroma: one more column or row keeps both.
     shown = _padded_to_even(frame) if name != "yuv444p" and (width % 2 or height % 2) else frame
     plane = shown.reformat(format="rgb24", threads=1).planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(shown.height, plane.line_size)[:height, : 3 * width]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(shown.height, plane.line_size)[:height, : 3 * width]
     return np.ascontiguousarray(rows.reshape(height, width, 3))
 
 

@@ -10,9 +10,10 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-import av
 import numpy as np
 from av.container import InputContainer
+from av.error import EOFError as EndOfFileError
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -208,7 +209,7 @@ def _decoded(
     while True:
         try:
             packet = next(demuxer, None)
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             trouble(str(error.strerror))
             packet = None
         if packet is None or (packet.size == 0 and packet.dts is None):
@@ -218,7 +219,7 @@ def _decoded(
             continue
         try:
             yield from stream.decode(packet)
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             trouble(str(error.strerror))
     expected = _promised_packets(container, stream)
     if packets < expected:
@@ -227,9 +228,9 @@ def _decoded(
         try:
             yield from stream.decode(None)
             return troubles
-        except av.error.EOFError:
+        except EndOfFileError:
             return troubles
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             trouble(str(error.strerror))
             if len(troubles) > packets:
                 return troubles
@@ -275,7 +276,7 @@ def _entered(path: Path, start: int, start_pts: Fraction) -> Generator[Frame, No
         depth = stream.codec_context.reorder_depth
         try:
             container.seek(int((start_pts - _SEEK_MARGIN) / stream.time_base), stream=stream)
-        except av.error.FFmpegError:
+        except FFmpegError:
             return
         stream.codec_context.reorder_depth = depth
         make = _FrameMaker(stream, [], start)
@@ -314,7 +315,7 @@ class _FrameMaker:
     def __call__(self, raw: VideoFrame, *, plain: bool = False) -> Frame:
         """The next frame. `plain` ones only keep the clock and the count right."""
         self.see(raw)
-        assert self._orientation is not None
+        assert self._orientation is not None and self._size is not None
         pts = self._clock(raw)
         if self._clock.corrected == 1:
             self._say("some frames had no time or one before their predecessor: put in order")
@@ -327,7 +328,7 @@ class _FrameMaker:
         bits = max(component.bits for component in raw.format.components)
         if (raw.width, raw.height) != self._size:
             self._say("the picture size changes on the way: later frames are scaled to the first")
-            raw = raw.reformat(*self._size, threads=1)
+            raw = raw.reformat(width=self._size[0], height=self._size[1], threads=1)
         # Tags decide how the reduction and the way to RGB read the planes.
         sideways = self._orientation.turns % 2 == 1
         size = (raw.height, raw.width) if sideways else (raw.width, raw.height)
