@@ -74,7 +74,7 @@ def invert_matrix(matrix: ArrayLike) -> Array:
     m = np.asarray(matrix, np.float64)
     if abs(np.linalg.det(m[:, :2])) < 1e-12:
         raise ValueError("the matrix cannot be inverted")
-    linear = np.linalg.inv(m[:, :2])
+    linear = np.asarray(np.linalg.inv(m[:, :2]), np.float64)
     return np.column_stack([linear, -linear @ m[:, 2]])
 
 
@@ -93,7 +93,7 @@ def resize_matrix(scale: float) -> Array:
 def box_area(boxes: ArrayLike) -> Array:
     """Areas (...,) of boxes (..., 4); empty and inverted boxes count 0."""
     b = np.asarray(boxes, np.float64)
-    return np.clip(b[..., 2] - b[..., 0], 0, None) * np.clip(b[..., 3] - b[..., 1], 0, None)
+    return np.asarray(np.clip(b[..., 2:] - b[..., :2], 0, None).prod(-1), np.float64)
 
 
 def box_iou(a: ArrayLike, b: ArrayLike) -> Array:
@@ -103,7 +103,7 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> Array:
     high = np.minimum(first[..., 2:], second[..., 2:])
     shared = np.clip(high - low, 0, None).prod(-1)
     union = box_area(first) + box_area(second) - shared
-    return np.asarray(shared / np.maximum(union, 1e-12), np.float64)
+    return shared / np.maximum(union, 1e-12)
 
 
 def box_centre(boxes: ArrayLike) -> Array:

@@ -108,6 +108,9 @@ class FaceRecord:
         if not isinstance(values["marks"], list) or not all(isinstance(mark, str) for mark in values["marks"]):
             raise DatasetError(f"'marks' is {values['marks']!r}, expected a list of words")
         try:
+            for name in ARRAY_SHAPES:
+                if np.asarray(values[name]).dtype.kind not in "if":
+                    raise DatasetError(f"'{name}' is {values[name]}, expected numbers")
             fields_only: dict[str, Any] = {name: values[name] for name in _FIELDS}
             fields_only["pts"] = parse_fraction(values["pts"])
             return cls(**fields_only)
@@ -183,7 +186,7 @@ def parse_records(lines: list[bytes], sources: int, where: str) -> list[FaceReco
     try:
         rows = json.loads(b"[" + b",".join(lines) + b"]")
         records = _build_records(rows) if len(rows) == len(lines) else None
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+    except (ValueError, KeyError, TypeError, AttributeError, DatasetError):
         records = None
     if records is None:
         records = _parse_slowly(lines, where)
