@@ -4,10 +4,12 @@ In: the arguments after `swap`. Out: 0 done, 2 something the user can mend (one 
 130 interrupted. Everything heavy is imported inside the verbs, so that `swap --help` answers at once.
 """
 
+import importlib
 import os
 import shlex
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,7 +90,7 @@ def build_app() -> "App":
         help=_HELP,
         help_format="plaintext",
         version=f"swap {__version__}",
-        default_parameter=Parameter(negative_iterable=()),
+        default_parameter=Parameter(negative=()),
     )
 
     @app.command
@@ -96,7 +98,7 @@ def build_app() -> "App":
     def extract(
         *inputs: Annotated[Path, Parameter(help="Videos, pictures or folders of pictures of one person.")],
         out: Annotated[Path | None, Parameter(help="Dataset folder. [default: faces_X for video_X.mp4]")] = None,
-        redo: Annotated[bool, Parameter(help="Start anew; the old folder is kept.", negative=())] = False,
+        redo: Annotated[bool, Parameter(help="Start anew; the old folder is kept.", show_default=False)] = False,
         config: Config = None,
         options: ExtractOptions,
     ) -> None:
@@ -105,6 +107,8 @@ def build_app() -> "App":
 
         if not inputs:
             raise OptionError("extract needs at least one video, picture or folder of pictures")
+        workflows.check_inputs(inputs, out)
+        _import_backend()
         workflows.extract(inputs, out, options, redo=redo, progress=_progress())
 
     @app.command
@@ -113,13 +117,14 @@ def build_app() -> "App":
         dataset: Annotated[Path, Parameter(help="Dataset folder.")],
         /,
         *,
+        redo: Annotated[bool, Parameter(help="Make those again that are there.", show_default=False)] = False,
         config: Config = None,
         options: MaskOptions,
     ) -> None:
         """Make the masks of a dataset again, with other options."""
         from faceswap_pipeline.masks.stage import make_masks
 
-        make_masks(dataset, options, progress=_progress())
+        make_masks(dataset, options, redo=redo, progress=_progress())
 
     @app.command
     def pack(
@@ -147,6 +152,8 @@ def build_app() -> "App":
         """Learn the two faces, or go on learning; writes a run folder."""
         from faceswap_pipeline import workflows
 
+        workflows.check_datasets([a, b])
+        _import_backend()
         workflows.train(a, b, out, options, consent=consent, progress=_progress())
 
     @app.command
@@ -166,6 +173,10 @@ def build_app() -> "App":
         """Put B's face into A's video; writes a film."""
         from faceswap_pipeline import workflows
 
+        if video is not None:
+            workflows.check_inputs([video])
+        run = workflows.find_run(run).path
+        _import_backend()
         workflows.convert(video, run, out, options, progress=_progress())
 
     @app.command
@@ -184,6 +195,23 @@ def _progress() -> Any:
     from faceswap_pipeline.cli_progress import make_progress
 
     return make_progress()
+
+
+def _import_backend() -> None:
+    """Import Keras and what it runs on; what their C++ parts write to standard error then is shown only on failure."""
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            importlib.import_module("keras")
+        except Exception:
+            kept.seek(0)
+            os.write(shown, kept.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -64,8 +64,8 @@ def option_parameters(options_class: type[Options]) -> list[inspect.Parameter]:
         style = Parameter(
             name=flag(field.name),
             help=texts.get(field.name, "") + (f" [range: {limits}]" if limits else ""),
-            negative=None if bool in kinds else (),
-            show_default=field.default not in (None, (), ""),
+            negative="--no-" + flag(field.name)[2:] if field.default is True else (),
+            show_default=field.default not in (None, (), "", False) or field.default == 0,
             converter=_whole_number if int in kinds and typing.get_origin(hint) is not tuple else None,
         )
         kind = inspect.Parameter.KEYWORD_ONLY

@@ -25,8 +25,10 @@ class Between:
 
     def __str__(self) -> str:
         if math.isinf(self.high):
-            return f"at least {self.low:g}"
-        return f"at most {self.high:g}" if math.isinf(self.low) else f"{self.low:g} to {self.high:g}"
+            return f"at least {_number(self.low)}"
+        return (
+            f"at most {_number(self.high)}" if math.isinf(self.low) else f"{_number(self.low)} to {_number(self.high)}"
+        )
 
 
 def flag(name: str) -> str:
@@ -71,6 +73,11 @@ class Options:
         """One line `--flag: ours, theirs` for every field in which `other` differs."""
         ours, theirs = self.to_json(), other.to_json()
         return [f"{flag(name)}: {ours[name]}, was {theirs[name]}" for name in ours if ours[name] != theirs[name]]
+
+
+def _number(value: float) -> str:
+    """Without an exponent: 100000000, not 1e+08."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def _plain(value: Any) -> Any:

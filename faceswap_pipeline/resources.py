@@ -95,8 +95,8 @@ def weight_file(name: str, folder: Path | None = None) -> Path:
         raise WeightsError(f"cannot read {path}: {error.strerror}; install the program again") from error
     if found != entries[name].sha256:
         raise WeightsError(
-            f"{path} is not the file of the manifest: SHA-256 {found[:12]}..., expected {entries[name].sha256[:12]}...; "
-            "install the program again"
+            f"{path} is not the file of the manifest: SHA-256 {found[:12]}..., "
+            f"expected {entries[name].sha256[:12]}...; install the program again"
         )
     return path
 

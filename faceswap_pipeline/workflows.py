@@ -6,10 +6,11 @@ that naming a folder costs nothing.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faceswap_pipeline.errors import DatasetError, OptionError, RunError, VideoError
+from faceswap_pipeline.errors import DatasetError, OptionError
 from faceswap_pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from faceswap_pipeline.train.options import TrainOptions
 
 RUNS = Path("runs")
-_FILM_ENDINGS = (".mp4", ".mov")
 
 
 def dataset_name(source: Path) -> str:
@@ -46,23 +46,28 @@ def run_folder(a: Path, b: Path) -> Path:
     return RUNS / "-".join(names)
 
 
-def film_paths(videos: Sequence[Path], out: Path | None) -> list[Path]:
-    """The film made of each video: `NAME_swapped.mp4` in the current folder or in the folder `out`; no two the same.
+def check_inputs(inputs: Sequence[Path], out: Path | None = None) -> None:
+    """What can be said of inputs before anything heavy is imported. Raises VideoError, OptionError."""
+    from faceswap_pipeline.video.info import probe
 
-    `out` may also be the film itself (.mp4 or .mov) when there is one video; else OptionError.
-    """
-    if out is not None and out.suffix.lower() in _FILM_ENDINGS and not out.is_dir():
-        if len(videos) != 1:
-            raise OptionError(f"--out is the film '{out}', but there are {len(videos)} videos: name a folder")
-        return [out]
-    paths: list[Path] = []
-    for video in videos:
-        name, number = f"{video.stem}_swapped", 2
-        path = (out or Path()) / f"{name}.mp4"
-        while path in paths:
-            path, number = path.with_name(f"{name}_{number}.mp4"), number + 1
-        paths.append(path)
-    return paths
+    dataset_folder(inputs, out)
+    for path in inputs:
+        probe(path)
+
+
+def check_datasets(paths: Sequence[Path]) -> None:
+    """What can be said of datasets before anything heavy is imported. Raises DatasetError."""
+    from faceswap_pipeline.dataset import FaceDataset
+
+    for path in paths:
+        FaceDataset.open(path)
+
+
+def find_run(run: Path | None) -> "TrainingRun":
+    """The run at `run`, or the one in `runs/` that was trained last. Raises RunError when there is none."""
+    from faceswap_pipeline.run import TrainingRun, newest
+
+    return TrainingRun.open(run) if run is not None else newest(RUNS)
 
 
 def extract(
@@ -98,6 +103,78 @@ def train(
     from faceswap_pipeline.train.stage import train_swap
 
     return train_swap(a, b, out or run_folder(a, b), options, consent=consent, progress=progress or Progress())
+
+
+def convert(
+    video: Path | None,
+    run: Path | None,
+    out: Path | None,
+    options: "ConvertOptions",
+    *,
+    progress: Progress | None = None,
+) -> "ConvertResult":
+    """A film of every video of the run's dataset, or of `video`; of the newest run in `runs/` unless `run` names one.
+
+    A video that the run's dataset was not made from is extracted first, into `faces_NAME`, and there the person who
+    looks most like the run's is taken. Raises RunError without a run, VideoError for a video that cannot be read.
+    """
+    from faceswap_pipeline.convert.inputs import open_side
+    from faceswap_pipeline.convert.stage import convert_video
+    from faceswap_pipeline.video.info import file_sha256
+
+    progress = progress or Progress()
+    opened = find_run(run)
+    side = "a" if options.direction == "a-to-b" else "b"
+    dataset = None
+    if video is not None:
+        faces = open_side(opened, side, None)
+        if file_sha256(video) not in [source.sha256 for source in faces.sources]:
+            dataset = _extract_clip(video, opened, side, faces, progress)
+    result = convert_video(opened.path, out or Path(), options, video=video, dataset=dataset, progress=progress)
+    for film, counts in zip(result.films, result.counts, strict=True):
+        progress.note(f"{film}: {counts.frames} frames, {counts.swapped} of them with the new face")
+    progress.note("this version does not mark its films as manipulated yet: do not publish them")
+    return result
+
+
+def _extract_clip(video: Path, run: "TrainingRun", side: str, known: "FaceDataset", progress: Progress) -> Path:
+    """The dataset of a clip that the run has not seen, with the one person who looks most like person `side`."""
+    from faceswap_pipeline.dataset import FaceDataset
+    from faceswap_pipeline.extract.options import ExtractOptions
+    from faceswap_pipeline.video.info import file_sha256
+
+    folder = Path(dataset_name(video))
+    if folder.is_dir() and (folder / "dataset.json").is_file():
+        existing = FaceDataset.open(folder)
+        if existing.state == "done" and file_sha256(video) in [source.sha256 for source in existing.sources]:
+            progress.note(f"{video} is not a video of {known.path}; its own dataset {folder} is taken")
+            return folder
+    progress.note(f"{video} is not a video of {known.path}: extracting it to {folder}, the person nearest to the run's")
+    photo = portrait(run, side, known)
+    recorded = ExtractOptions.from_json(known.options.get("extract", {}))
+    options = replace(recorded, person=str(photo), every=1, start="", end="")
+    return extract([video], folder, options, progress=progress).path
+
+
+def portrait(run: "TrainingRun", side: str, faces: "FaceDataset") -> Path:
+    """A picture of person `side` in the run's folder: the sharpest of the frontal crops; made when missing.
+
+    Raises DatasetError when the dataset has no crop left.
+    """
+    from faceswap_pipeline.run import TrainingRun
+    from faceswap_pipeline.video.images import write_png
+
+    path = run.path / f"person_{side}.png"
+    if path.is_file():
+        return path
+    records = [record for record in faces.training_records() or faces.records if faces.has_crop(record)]
+    if not records:
+        raise DatasetError(f"{faces.path} has no crop left: extract it again with --redo")
+    frontal = sorted(records, key=lambda record: abs(record.yaw) + abs(record.pitch))[: max(1, len(records) // 10)]
+    best = max(frontal, key=lambda record: record.sharpness)
+    with TrainingRun.open(run.path, write=True):
+        write_png(path, faces.crop(best))
+    return path
 
 
 def pack(dataset: Path, out: Path | None) -> Path:

@@ -73,3 +73,11 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_flag_spelling() -> None:
     assert flag("min_face") == "--min-face"
     assert flag("continue_") == "--continue"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(0, 1, "0 to 1"), (0.01, 1e8, "0.01 to 100000000"), (1, math.inf, "at least 1"), (-math.inf, 9, "at most 9")],
+)
+def test_ranges_in_words(low: float, high: float, text: str) -> None:
+    assert str(Between(low, high)) == text

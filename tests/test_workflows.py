@@ -51,26 +51,6 @@ def test_run_is_named_after_its_datasets(a: str, b: str, run: str) -> None:
     assert workflows.run_folder(Path(a), Path(b)) == Path(run)
 
 
-def test_film_is_named_after_its_video_and_lies_in_the_current_folder() -> None:
-    assert workflows.film_paths([Path("/clips/video_a.mov")], None) == [Path("video_a_swapped.mp4")]
-    assert workflows.film_paths([Path("video_a.mp4")], Path("films")) == [Path("films/video_a_swapped.mp4")]
-    assert workflows.film_paths([Path("video_a.mp4")], Path("film.mov")) == [Path("film.mov")]
-
-
-def test_films_of_videos_with_one_name_do_not_overwrite_each_other() -> None:
-    videos = [Path("one/clip.mp4"), Path("two/clip.mp4"), Path("three/clip.mov")]
-    assert workflows.film_paths(videos, None) == [
-        Path("clip_swapped.mp4"),
-        Path("clip_swapped_2.mp4"),
-        Path("clip_swapped_3.mp4"),
-    ]
-
-
-def test_one_film_cannot_hold_two_videos() -> None:
-    with pytest.raises(OptionError, match="2 videos: name a folder"):
-        workflows.film_paths([Path("a.mp4"), Path("b.mp4")], Path("film.mp4"))
-
-
 def test_describe_says_what_it_expected(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=os.path.basename(tmp_path)):
         workflows.describe(tmp_path)
