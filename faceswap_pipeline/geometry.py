@@ -31,16 +31,16 @@ def fit_similarity(source: ArrayLike, target: ArrayLike, weights: ArrayLike | No
     """The similarity (no mirror) that takes `source` (N, 2) nearest to `target` (N, 2), weighted least squares.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991; in the plane it
-    is one complex division. Returns float64 (2, 3). Raises ValueError when fewer than two distinct points are given.
+    is one complex division. Returns float64 (2, 3). Raises ValueError unless two distinct points have a weight.
     """
     a, b = np.asarray(source, np.float64), np.asarray(target, np.float64)
     w = np.ones(len(a)) if weights is None else np.asarray(weights, np.float64)
-    w = w / w.sum()
+    w = w / max(w.sum(), 1e-300)
     mean_a, mean_b = w @ a, w @ b
     za, zb = (a - mean_a) @ [1, 1j], (b - mean_b) @ [1, 1j]
     spread = float(np.sum(w * np.abs(za) ** 2))
     if len(a) < 2 or spread <= 0:
-        raise ValueError(f"a similarity needs two distinct points, got {len(a)}")
+        raise ValueError(f"a similarity needs two distinct points with a weight, got {len(a)}")
     ratio = np.sum(w * np.conj(za) * zb) / spread
     linear = np.array([[ratio.real, -ratio.imag], [ratio.imag, ratio.real]])
     return np.column_stack([linear, mean_b - linear @ mean_a])

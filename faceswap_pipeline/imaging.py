@@ -48,15 +48,19 @@ def warp(
         ratio_x, ratio_y = small[0] / width, small[1] / height
         shrink = np.array([[1 / ratio_x, 0, (1 / ratio_x - 1) / 2], [0, 1 / ratio_y, (1 / ratio_y - 1) / 2]])
         m = compose_matrices(m, shrink)
-    return cv2.warpAffine(
-        image, m, size, flags=_INTERPOLATION[interpolation], borderMode=_BORDER[border], borderValue=0
-    )
+    flags, mode = _INTERPOLATION[interpolation], _BORDER[border]
+    return _as_deep(cv2.warpAffine(image, m, size, flags=flags, borderMode=mode, borderValue=0), image)
 
 
 def resize(image: NDArray, size: tuple[int, int]) -> NDArray:
-    """`image` resized to `size` (width, height): area averaging when it shrinks, cubic when it grows."""
-    shrinks = size[0] < image.shape[1] or size[1] < image.shape[0]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    """`image` (H, W[, C]) resized to `size` (width, height): area averaging where it shrinks, cubic where it grows."""
+    smaller = (min(size[0], image.shape[1]), min(size[1], image.shape[0]))
+    resized = image
+    if smaller != image.shape[1::-1]:  # apart from growing: cv2 averages only where no side grows
+        resized = cv2.resize(resized, smaller, interpolation=cv2.INTER_AREA)
+    if smaller != size or resized is image:
+        resized = cv2.resize(resized, size, interpolation=cv2.INTER_CUBIC)
+    return _as_deep(resized, image)
 
 
 def margin_size(resolution: int, view: float) -> int:
@@ -84,7 +88,9 @@ def view_matrix(crop_size: int, resolution: int, view: float) -> NDArray[np.floa
 
 def blur(image: NDArray, sigma: float) -> NDArray:
     """Gaussian blur with a standard deviation in pixels; 0 returns the picture itself."""
-    return image if sigma <= 0 else cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    if sigma <= 0:
+        return image
+    return _as_deep(cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), image)
 
 
 def to_float(image: NDArray) -> FloatImage:
@@ -100,3 +106,8 @@ def to_uint8(image: NDArray) -> Image:
 def sharpness(image: Image) -> float:
     """Variance of the Laplacian of the luma of (H, W, 3), in squared grey levels (Pech-Pacheco et al. 2000)."""
     return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+
+
+def _as_deep(result: NDArray, image: NDArray) -> NDArray:
+    """`result` with the channel axis of `image`: cv2 drops an axis of one channel."""
+    return result.reshape(*result.shape[:2], *image.shape[2:])

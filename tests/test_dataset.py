@@ -204,7 +204,9 @@ def test_a_full_disk_while_appending_leaves_no_torn_file(tmp_path: Path) -> None
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
             try:
                 with pytest.raises(StorageError):
-                    dataset.append(make_record(9), make_crop(9) if limit == 500 else np.zeros((SIZE, SIZE, 3), np.uint8))
+                    dataset.append(
+                        make_record(9), make_crop(9) if limit == 500 else np.zeros((SIZE, SIZE, 3), np.uint8)
+                    )
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             assert len(dataset) == 5

@@ -1,0 +1,135 @@
+"""Pictures: warps land where their matrix says, to a fraction of a pixel, however much they shrink."""
+
+import cv2
+import numpy as np
+import pytest
+
+from faceswap_pipeline import geometry, imaging
+
+
+def blob(width: int, height: int, x: float, y: float, sigma: float) -> np.ndarray:
+    """A bright spot on black, float32 (height, width)."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2)).astype(np.float32)
+
+
+def centroid(image: np.ndarray) -> np.ndarray:
+    """Centre of brightness (x, y) px."""
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    return np.array([(columns * image).sum(), (rows * image).sum()]) / image.sum()
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "lanczos"])
+@pytest.mark.parametrize("scale", [0.06, 0.11, 0.25, 0.37, 0.49, 0.51, 0.8, 1.0, 2.3])
+@pytest.mark.parametrize("angle", [0, 33])
+def test_a_spot_lands_where_the_matrix_says(interpolation: imaging.Interpolation, scale: float, angle: float) -> None:
+    x, y = 311.3, 187.6
+    image = blob(601, 403, x, y, max(3.0, 2.5 / scale))
+    target = np.array([40.35, 44.8])
+    linear = geometry.similarity_matrix(scale, angle, 0, 0)
+    shift = target - geometry.transform_points(linear, [x, y])
+    matrix = geometry.compose_matrices([[1, 0, shift[0]], [0, 1, shift[1]]], linear)
+    warped = imaging.warp(image, matrix, (81, 90), interpolation)
+    assert np.abs(centroid(warped) - target).max() < 0.05
+
+
+@pytest.mark.parametrize("size", [(160, 120), (200, 150), (80, 60), (640, 480)])
+def test_a_resize_matrix_does_what_cv2_resize_does(size: tuple[int, int]) -> None:
+    smooth = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 255, (240, 320, 3)).astype(np.float32), (0, 0), 6)
+    scale = size[0] / 320
+    warped = imaging.warp(smooth, geometry.resize_matrix(scale), size)
+    resized = cv2.resize(smooth, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    inner = (slice(4, -4), slice(4, -4))
+    assert np.abs(warped - resized)[inner].max() < 1.0
+    # On a slope every position shows in the value. (Linear: cv2's cubic does not reproduce slopes.)
+    for slope in (axis.astype(np.float32) for axis in np.mgrid[:240, :320]):
+        warped = imaging.warp(slope, geometry.resize_matrix(scale), size, "linear")
+        resized = cv2.resize(slope, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        assert np.abs(warped - resized)[inner].max() * scale < 0.05
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (40, 60, 1), (40, 60, 2), (40, 60, 3)])
+def test_the_channel_axis_is_kept(shape: tuple[int, ...]) -> None:
+    image = np.zeros(shape, np.float32)
+    assert imaging.warp(image, np.eye(2, 3), (30, 20)).shape == (20, 30, *shape[2:])
+    for size in ((30, 20), (90, 80), (60, 20), (60, 40)):
+        resized = imaging.resize(image, size)
+        assert resized.shape == (size[1], size[0], *shape[2:]) and not np.shares_memory(resized, image)
+    assert imaging.blur(image, 2).shape == shape
+
+
+def test_strong_shrinking_does_not_alias() -> None:
+    stripes = np.zeros((400, 400), np.uint8)
+    stripes[:, ::2] = 255
+    shrunk = imaging.warp(stripes, geometry.resize_matrix(0.13), (52, 52))
+    assert np.abs(shrunk.astype(int) - 127).max() < 25  # without averaging: 127
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_warp_keeps_the_type_and_a_border_is_chosen(kind: type) -> None:
+    image = np.full((20, 30), 200, kind)
+    away = [[1, 0, 15], [0, 1, 0]]
+    assert imaging.warp(image, away, (40, 20)).dtype == kind
+    assert imaging.warp(image, away, (40, 20), border="replicate")[10, 5] == 200
+    assert imaging.warp(image, away, (40, 20), border="zero")[10, 5] == 0
+
+
+def test_masks_stay_binary_with_nearest() -> None:
+    mask = np.zeros((100, 100), np.uint8)
+    mask[30:60, 20:70] = 255
+    warped = imaging.warp(mask, geometry.similarity_matrix(0.3, 20, 30, 5), (40, 40), "nearest")
+    assert set(np.unique(warped)) == {0, 255}
+
+
+@pytest.mark.parametrize(
+    ("crop_size", "resolution", "view"),
+    [(256, 64, 0.8), (256, 128, 0.8), (384, 256, 0.8), (256, 64, 1.0), (200, 96, 0.7)],
+)
+def test_the_networks_view_is_where_its_matrix_says(crop_size: int, resolution: int, view: float) -> None:
+    for position in ((0.5, 0.5), (0.37, 0.61), (0.3, 0.7)):
+        point = np.array(position) * crop_size
+        spot = (blob(crop_size, crop_size, point[0], point[1], crop_size / 40) * 255).astype(np.uint8)
+        seen = imaging.network_view(np.dstack([spot] * 3), resolution, view)
+        assert seen.shape == (resolution, resolution, 3) and seen.dtype == np.uint8
+        expected = geometry.transform_points(imaging.view_matrix(crop_size, resolution, view), point)
+        assert np.abs(centroid(seen[..., 1].astype(float)) - expected).max() < 0.05
+    centre = geometry.transform_points(imaging.view_matrix(crop_size, resolution, view), [(crop_size - 1) / 2] * 2)
+    np.testing.assert_allclose(centre, (resolution - 1) / 2)
+
+
+def test_the_margin_is_even_on_both_sides() -> None:
+    for resolution in (64, 96, 127, 256):
+        for view in (0.5, 0.7, 0.8, 0.93, 1.0):
+            side = imaging.margin_size(resolution, view)
+            assert side >= resolution and (side - resolution) % 2 == 0
+            assert abs(side - resolution / view) <= 1.5
+
+
+def test_bytes_survive_the_networks_range() -> None:
+    every = np.arange(256, dtype=np.uint8)
+    values = imaging.to_float(every)
+    assert values.dtype == np.float32 and values[0] == -1 and values[-1] == 1
+    assert np.array_equal(imaging.to_uint8(values), every)
+    assert imaging.to_uint8(np.array([-7.0, 7.0, np.nextafter(1, 2)])).tolist() == [0, 255, 255]
+
+
+def test_blur_keeps_the_brightness_and_zero_is_no_blur() -> None:
+    image = blob(61, 61, 30, 30, 2)
+    assert imaging.blur(image, 0) is image
+    blurred = imaging.blur(image, 3)
+    assert blurred.sum() == pytest.approx(image.sum(), rel=1e-3)
+    spread = np.sqrt(((np.mgrid[:61, :61][0] - 30) ** 2 * blurred).sum() / blurred.sum())
+    assert spread == pytest.approx(np.hypot(2, 3), rel=0.02)
+
+
+def test_sharpness_falls_with_blur() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    values = [imaging.sharpness(imaging.blur(image, sigma)) for sigma in (0, 0.5, 1, 2)]
+    assert values == sorted(values, reverse=True)
+    assert imaging.sharpness(np.full((32, 32, 3), 90, np.uint8)) == 0
+
+
+def test_resize_averages_when_it_shrinks_one_side_only() -> None:
+    stripes = np.zeros((20, 200), np.float32)
+    stripes[:, ::2] = 1
+    assert np.abs(imaging.resize(stripes, (20, 40)) - 0.5).max() < 0.15
