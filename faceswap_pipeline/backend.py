@@ -131,3 +131,9 @@ def memory_bytes() -> float:
     if hasattr(os, "sysconf"):
         limits.append(float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES"))
     return min(limits, default=8e9)
+
+
+def value_of(variable: Any) -> np.ndarray:
+    """A copy of a variable's value. TensorFlow's variables are asked themselves: numpy cannot copy them unwarned."""
+    value = variable.value
+    return np.array(value.numpy() if hasattr(value, "numpy") else value)

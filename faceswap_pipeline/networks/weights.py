@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import keras
-import numpy as np
 from numpy.typing import NDArray
 
+from faceswap_pipeline.backend import value_of
 from faceswap_pipeline.errors import WeightsError
 
 
 def get_arrays(prefix: str, variables: Iterable[Any]) -> dict[str, NDArray]:
     """`prefix/path` -> a copy of each variable's value."""
-    return {f"{prefix}/{variable.path}": np.array(keras.ops.convert_to_numpy(variable)) for variable in variables}
+    return {f"{prefix}/{variable.path}": value_of(variable) for variable in variables}
 
 
 def set_arrays(prefix: str, variables: Iterable[Any], arrays: Mapping[str, NDArray]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from faceswap_pipeline.backend import compile_inference, compile_step
+from faceswap_pipeline.backend import compile_inference, compile_step, value_of
 from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
 from faceswap_pipeline.networks.discriminator import build_discriminator
 from faceswap_pipeline.networks.recipe import Recipe
@@ -183,9 +183,7 @@ class SwapModel:
             for name, network in networks.items():
                 found |= get_arrays(prefix + name, network.variables)
         for name, optimizer in self._optimizers().items():
-            found |= {
-                f"{name}/{i:04d}": np.array(ops.convert_to_numpy(value)) for i, value in enumerate(optimizer.variables)
-            }
+            found |= {f"{name}/{i:04d}": value_of(value) for i, value in enumerate(optimizer.variables)}
         return found
 
     def restore(self, arrays: dict[str, NDArray]) -> None:

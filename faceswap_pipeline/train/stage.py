@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline import __version__
-from faceswap_pipeline.backend import Device, backend_name, find_device, memory_bytes, resident
+from faceswap_pipeline.backend import Device, backend_name, find_device, memory_bytes, resident, value_of
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import OptionError, RunError, TrainingDiverged
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
@@ -428,7 +428,7 @@ class _Trainer:
         self.progress.note(f"saved {self.run.path} at step {self.journey.step}: {reason}")
 
     def _weights_are_numbers(self) -> bool:
-        return all(bool(np.isfinite(np.asarray(value)).all()) for value in self.model.generator_weights)
+        return all(bool(np.isfinite(value_of(value)).all()) for value in self.model.generator_weights)
 
     def _roll_back(self) -> None:
         """Return to the last good checkpoint with half the rate. Raises TrainingDiverged when that keeps failing."""

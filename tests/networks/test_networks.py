@@ -1,0 +1,106 @@
+"""The shipped recipes and the building blocks."""
+
+import keras
+import numpy as np
+import pytest
+
+from faceswap_pipeline import resources
+from faceswap_pipeline.backend import value_of
+from faceswap_pipeline.errors import OptionError, WeightsError
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
+from faceswap_pipeline.networks.blocks import Icnr, PixelShuffle, SelfAttention, SpectralConv2D
+from faceswap_pipeline.networks.discriminator import build_discriminator
+from faceswap_pipeline.networks.recipe import Recipe, load_recipe
+from faceswap_pipeline.networks.weights import get_arrays, set_arrays
+
+GENERATOR_WEIGHTS = {"original64": 82_062_470, "gan64": 12_901_934, "lite64": 3_222_307}
+
+
+@pytest.mark.parametrize("name", sorted(GENERATOR_WEIGHTS))
+def test_recipe_has_the_weights_its_card_says(name):
+    recipe = load_recipe(name)
+    encoder, decoder = build_encoder(recipe.network), build_decoder(recipe.network, "decoder_a")
+    count = encoder.count_params() + 2 * decoder.count_params()
+    assert count == GENERATOR_WEIGHTS[name]
+    card = (resources.models_folder() / name / "README.md").read_text("utf-8")
+    assert f"{count:,}".replace(",", " ") in card
+    assert decoder.output.shape == (None, 64, 64, 4)
+
+
+def test_every_shipped_recipe_survives_json():
+    for name in resources.recipe_names():
+        recipe = load_recipe(name)
+        assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_recipe_with_unknown_key_or_wrong_steps_names_it(tmp_path):
+    text = (resources.recipe_file("lite64")).read_text("utf-8")
+    (tmp_path / "wrong.toml").write_text(text.replace("latent =", "latnet ="))
+    with pytest.raises(OptionError, match="latnet"):
+        load_recipe(str(tmp_path / "wrong.toml"))
+    (tmp_path / "steps.toml").write_text(text.replace("up = [64, 32]", "up = [64]"))
+    with pytest.raises(OptionError, match="steps down"):
+        load_recipe(str(tmp_path / "steps.toml"))
+    with pytest.raises(OptionError, match="expected one of .*lite64"):
+        load_recipe("lite65")
+
+
+def test_original_has_an_alpha_of_one_and_colors_in_range():
+    recipe = load_recipe("original64").network
+    decoder = build_decoder(recipe, "decoder_a")
+    made = keras.ops.convert_to_numpy(decoder(np.random.default_rng(0).normal(0, 5, (1, 8, 8, 512)).astype("float32")))
+    assert (made[..., 3] == 1).all() and np.abs(made[..., :3]).max() <= 1
+
+
+def test_pixel_shuffle_places_the_four_phases():
+    x = np.arange(8, dtype=np.float32).reshape(1, 1, 1, 8)
+    made = keras.ops.convert_to_numpy(PixelShuffle()(x))
+    np.testing.assert_array_equal(made[0, :, :, 0], [[0, 2], [4, 6]])
+
+
+def test_icnr_start_has_no_checkerboard():
+    kernel = keras.ops.convert_to_numpy(Icnr()((3, 3, 4, 16)))
+    for phase in range(1, 4):
+        np.testing.assert_array_equal(kernel[..., :4], kernel[..., 4 * phase : 4 * phase + 4])
+
+
+def test_attention_starts_as_identity_and_then_reaches_everywhere():
+    layer = SelfAttention()
+    x = np.random.default_rng(0).normal(size=(1, 16, 16, 8)).astype(np.float32)
+    np.testing.assert_array_equal(layer(x), x)
+    layer.gain.assign(1.0)
+    changed = x.copy()
+    changed[0, 0, 0] += 3
+    far = np.abs(np.asarray(layer(changed)) - np.asarray(layer(x)))[0, 8:, 8:]
+    assert far.max() > 1e-4
+
+
+def test_spectral_convolution_has_norm_one_and_leaves_its_kernel_alone():
+    layer = SpectralConv2D(6, 3)
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 5)).astype(np.float32)
+    for _ in range(50):
+        layer(x, training=True)
+    kernel = value_of(layer.kernel)
+    largest = np.linalg.svd(kernel.reshape(-1, 6), compute_uv=False)[0]
+    expected = keras.ops.convert_to_numpy(keras.ops.conv(x, kernel / largest, padding="same"))
+    np.testing.assert_allclose(layer(x), expected, atol=1e-3)
+    np.testing.assert_array_equal(kernel, value_of(layer.kernel))
+
+
+def test_discriminator_judges_patches():
+    recipe = load_recipe("lite64")
+    network = build_discriminator(recipe.discriminator, 64, "discriminator_a")
+    assert network.output.shape == (None, 8, 8, 1)
+
+
+def test_weights_go_round_by_name_and_refuse_another_shape():
+    recipe = load_recipe("lite64").network
+    first, second = build_decoder(recipe, "decoder_a"), build_decoder(recipe, "decoder_a")
+    arrays = get_arrays("decoder_b", first.variables)
+    set_arrays("decoder_b", second.variables, arrays)
+    assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
+    with pytest.raises(WeightsError, match="found nothing"):
+        set_arrays("decoder_a", second.variables, arrays)
+    arrays["decoder_b/head/bias"] = np.zeros(3)
+    with pytest.raises(WeightsError, match="decoder_b/head/bias.*expected shape"):
+        set_arrays("decoder_b", second.variables, arrays)

@@ -1,0 +1,169 @@
+"""Augmentation, losses, splits and the plateau rule, each on small made arrays."""
+
+from fractions import Fraction
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from faceswap_pipeline.networks.recipe import LossRecipe, TrainRecipe
+from faceswap_pipeline.train import augment, losses
+from faceswap_pipeline.train.augment import Statistics
+from faceswap_pipeline.train.batches import pose_chances, split
+from faceswap_pipeline.train.monitor import Plateau
+
+R, M = 32, 40
+
+
+def statistics(count: int = 6) -> Statistics:
+    random = np.random.default_rng(0)
+    mean = random.uniform(-0.5, 0.5, (count, 3)).astype(np.float32)
+    return Statistics(mean, np.full((count, 3), 0.2, np.float32), np.full(count, 1 / count))
+
+
+def test_draw_is_a_function_of_seed_step_and_side():
+    one = augment.draw(3, 7, "a", statistics(), statistics(), TrainRecipe(), R)
+    again = augment.draw(3, 7, "a", statistics(), statistics(), TrainRecipe(), R)
+    for other in (augment.draw(3, 8, "a", statistics(), statistics(), TrainRecipe(), R),
+                  augment.draw(4, 7, "a", statistics(), statistics(), TrainRecipe(), R),
+                  augment.draw(3, 7, "b", statistics(), statistics(), TrainRecipe(), R)):  # fmt: skip
+        assert not np.array_equal(one["displacement"], other["displacement"])
+    assert all(np.array_equal(one[name], again[name]) for name in one)
+
+
+def still(batch: int) -> dict[str, np.ndarray]:
+    """A draw that changes nothing."""
+    return {
+        "index": np.arange(batch, dtype=np.int32),
+        "matrix": np.tile(np.eye(2, 3, dtype=np.float32), (batch, 1, 1)),
+        "displacement": np.zeros((batch, 5, 5, 2), np.float32),
+        "gain": np.ones((batch, 3), np.float32),
+        "offset": np.zeros((batch, 3), np.float32),
+    }
+
+
+def test_without_changes_a_batch_is_the_centre_of_the_crops():
+    crops = np.random.default_rng(1).integers(0, 256, (2, M, M, 6), dtype=np.uint8)
+    batch = augment.apply(crops, still(2), R)
+    centre = crops[:, 4:36, 4:36].astype(np.float32)
+    np.testing.assert_allclose(batch.target, centre[..., :3] / 127.5 - 1, atol=1e-3)
+    np.testing.assert_allclose(batch.warped, batch.target, atol=1e-5)
+    np.testing.assert_allclose(batch.eyes[..., 0], centre[..., 4] / 255, atol=1e-3)
+
+
+def test_mirror_and_shift_move_pictures_and_masks_alike():
+    crops = np.random.default_rng(1).integers(0, 256, (1, M, M, 6), dtype=np.uint8)
+    drawn = still(1)
+    drawn["matrix"][0] = [[-1, 0, 2], [0, 1, 0]]
+    batch = augment.apply(crops, drawn, R)
+    expected = crops[0, 4:36, 6:38][:, ::-1].astype(np.float32)
+    np.testing.assert_allclose(batch.target[0], expected[..., :3] / 127.5 - 1, atol=1e-3)
+    np.testing.assert_allclose(batch.face[0, ..., 0], expected[..., 3] / 255, atol=1e-3)
+
+
+def test_warp_moves_the_input_only_and_has_no_similarity_left():
+    drawn = augment.draw(0, 0, "a", statistics(), statistics(), TrainRecipe(batch=32, warp=0.1), R)
+    grid = np.stack(np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-1, 1, 5)), -1)
+    field = drawn["displacement"]
+    np.testing.assert_allclose(field.mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose((field * grid).sum((1, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose((field[..., 1] * grid[..., 0] - field[..., 0] * grid[..., 1]).sum((1, 2)), 0, atol=1e-4)
+    assert field.std() > 0.05 * R
+    crops = np.random.default_rng(1).integers(0, 256, (1, M, M, 6), dtype=np.uint8)
+    moved = {**still(1), "displacement": field[:1]}
+    batch, plain = augment.apply(crops, moved, R), augment.apply(crops, still(1), R)
+    np.testing.assert_array_equal(batch.target, plain.target)
+    assert np.abs(np.asarray(batch.warped) - np.asarray(plain.warped)).mean() > 0.05
+
+
+def test_color_transfer_reaches_the_other_persons_statistics():
+    own, other = (
+        statistics(),
+        Statistics(np.full((4, 3), 0.3, np.float32), np.full((4, 3), 0.1, np.float32), np.full(4, 0.25)),
+    )
+    recipe = TrainRecipe(batch=64, color_transfer=1, color_jitter=0)
+    drawn = augment.draw(0, 0, "a", own, other, recipe, R)
+    moved = own.means[drawn["index"]] * drawn["gain"] + drawn["offset"]
+    low, high = own.means.min() - 1e-3, max(own.means.max(), 0.3) + 1e-3
+    assert (moved > low).all() and (moved < high).all()
+    assert np.abs(moved - own.means[drawn["index"]]).mean() > 0.05
+
+
+def test_similarity_map_equals_tensorflows():
+    random = np.random.default_rng(2)
+    first = random.random((3, 24, 24, 3)).astype(np.float32)
+    second = np.clip(first + random.normal(0, 0.1, first.shape), 0, 1).astype(np.float32)
+    ours = keras.ops.convert_to_numpy(losses.similarity_map(first, second, 1.0)).mean((1, 2, 3))
+    np.testing.assert_allclose(ours, tf.image.ssim(first, second, 1.0).numpy(), atol=2e-4)
+
+
+def test_losses_are_zero_for_the_truth_and_weigh_eyes_more():
+    random = np.random.default_rng(3)
+    truth = random.uniform(-1, 1, (2, 24, 24, 3)).astype(np.float32)
+    face = np.ones((2, 24, 24, 1), np.float32)
+    eyes = np.zeros_like(face)
+    eyes[:, 4:12] = 1
+    weights = losses.pixel_weights(face, eyes, 0 * face, LossRecipe(eyes=3))
+    for loss in (losses.weighted_error, losses.edge_error, losses.structure_error):
+        assert float(loss(truth, truth, weights)) == pytest.approx(0, abs=1e-5)
+    wrong_eyes, wrong_chin = truth.copy(), truth.copy()
+    wrong_eyes[:, 4:12] += 0.2
+    wrong_chin[:, 14:22] += 0.2
+    ratio = float(losses.weighted_error(wrong_eyes, truth, weights)) / float(
+        losses.weighted_error(wrong_chin, truth, weights)
+    )
+    assert ratio == pytest.approx(4, rel=1e-3)
+
+
+def records(times, tracks, yaw=None):
+    return [
+        SimpleNamespace(pts=Fraction(time), track=track, yaw=0.0 if yaw is None else yaw[i], pitch=0.0)
+        for i, (time, track) in enumerate(zip(times, tracks, strict=True))
+    ]
+
+
+def test_split_holds_back_a_block_with_a_gap():
+    train, held = split(records([Fraction(i, 25) for i in range(1000)], [0] * 1000))
+    assert 80 <= len(held) <= 120 and np.all(np.diff(held) == 1)
+    distance = np.abs(train[:, None] - held[None]).min()
+    assert distance >= 25
+
+
+def test_split_holds_back_whole_shots():
+    tracks = np.repeat(np.arange(10), 40)
+    train, held = split(records(range(400), tracks.tolist()))
+    assert not set(tracks[train]) & set(tracks[held]) and 20 <= len(held) <= 80
+    assert len(train) + len(held) == 400
+
+
+def test_split_of_pictures_without_time_is_every_tenth():
+    train, held = split(records([0] * 50, [0] * 50))
+    assert len(held) == 5 and not set(train) & set(held)
+
+
+def test_rare_poses_are_drawn_more_often():
+    chances = pose_chances(records(range(10), [0] * 10, [0.0] * 9 + [40.0]))  # type: ignore[arg-type]
+    assert chances[-1] == pytest.approx(3 * chances[0]) and chances.sum() == pytest.approx(1)
+
+
+def test_plateau_halves_three_times_then_stops():
+    memory, decisions = Plateau(), []
+    for score in [1.0, 0.9, *[0.899] * 12]:
+        memory, decision = memory.judge("adversarial", score, 3, True)
+        decisions.append(decision)
+    assert decisions[:2] == ["go on", "go on"]
+    assert [i for i, d in enumerate(decisions) if d == "halve the rate"] == [4, 7, 10]
+    assert decisions[13] == "stop" and memory.rate == 0.125
+
+
+def test_plateau_starts_anew_in_a_new_stage_and_never_ends_the_first():
+    memory = Plateau()
+    for _ in range(40):
+        memory, decision = memory.judge("reconstruction", 1.0, 2, False)
+        assert decision != "stop"
+    assert memory.rate == 0.125
+    memory, _ = memory.judge("adversarial", 5.0, 2, True)
+    assert memory.rate == 1 and memory.best == 5.0
+    assert Plateau.from_json(memory.to_json()) == memory and Plateau.from_json(Plateau().to_json()) == Plateau()

@@ -1,0 +1,162 @@
+"""`train_swap`: what a run folder holds afterwards, exact resume, re-run rules, and errors a user can mend."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceswap_pipeline.errors import DatasetError, NoFaceError, OptionError, RunError
+from faceswap_pipeline.progress import Progress
+from faceswap_pipeline.run import TrainingRun
+from faceswap_pipeline.train.model import SwapModel
+from faceswap_pipeline.train.options import TrainOptions
+from faceswap_pipeline.train.stage import train_swap
+from tests.train.conftest import make_dataset
+
+
+class Notes(Progress):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+    warn = note
+
+
+def options(recipe: str, **values) -> TrainOptions:
+    return TrainOptions(recipe=recipe, **{"report_steps": 4, "preview_steps": 8, **values})
+
+
+def arrays_of(run: Path) -> dict[str, np.ndarray]:
+    with TrainingRun.open(run) as opened:
+        checkpoint = opened.load_checkpoint()
+    assert checkpoint is not None
+    return checkpoint.arrays
+
+
+def test_resumed_run_equals_uninterrupted_one_bit_for_bit(faces, recipe, tmp_path):
+    train_swap(*faces, tmp_path / "whole", options(recipe, steps=10))
+    train_swap(*faces, tmp_path / "parts", options(recipe, steps=5))
+    train_swap(*faces, tmp_path / "parts", options(recipe, steps=10))
+    whole, parts = arrays_of(tmp_path / "whole"), arrays_of(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert [name for name in whole if not np.array_equal(whole[name], parts[name])] == []
+
+
+def test_training_writes_everything_conversion_and_people_need(faces, recipe, tmp_path):
+    notes = Notes()
+    run = train_swap(*faces, tmp_path / "run", options(recipe, steps=9), progress=notes)
+    assert run.manifest["finished"] == "reached 9 steps"
+    best = run.load_best()
+    assert best is not None and {name.split("/")[0] for name in best.arrays} == {"encoder", "decoder_a", "decoder_b"}
+    log = run.read_log()
+    assert [entry["step"] for entry in log] == [4, 8, 9]
+    assert "adversarial_a" in log[1]["losses"] and "adversarial_a" not in log[0]["losses"]
+    assert {"l1_a", "ssim_b", "score"} <= set(log[-1]["held_out"])
+    assert run.preview_path(9).is_file() and (run.path / "curves.png").is_file()
+    assert run.manifest["a"]["template"] == "mean-face-1"
+    assert any("consent" in line for line in notes.said)
+
+
+def test_finished_run_says_why_and_needs_to_be_asked_for_more(faces, recipe, tmp_path):
+    train_swap(*faces, tmp_path / "run", options(recipe, steps=4))
+    notes = Notes()
+    run = train_swap(*faces, tmp_path / "run", options(recipe, steps=4), progress=notes)
+    assert "reached 4 steps" in notes.said[0] and run.manifest["steps"] == 4
+    run = train_swap(*faces, tmp_path / "run", options(recipe, time="0s"), progress=notes)
+    assert run.manifest["steps"] == 5
+
+
+def test_another_recipe_or_seed_on_an_existing_run_is_refused(faces, recipe, tmp_path):
+    train_swap(*faces, tmp_path / "run", options(recipe, steps=2))
+    with pytest.raises(RunError, match="seed 1 .*asked for: 2.*--out OTHER"):
+        train_swap(*faces, tmp_path / "run", options(recipe, steps=4, seed=2))
+    with pytest.raises(RunError, match="recipe tiny .*lite64"):
+        train_swap(*faces, tmp_path / "run", options("lite64", steps=4))
+
+
+def test_auto_recipe_goes_on_with_the_runs_own(faces, recipe, tmp_path):
+    train_swap(*faces, tmp_path / "run", options(recipe, steps=2))
+    run = train_swap(*faces, tmp_path / "run", options("auto", steps=3))
+    assert run.manifest["recipe"]["name"] == "tiny" and run.manifest["steps"] == 3
+
+
+def test_changed_dataset_is_said_and_recorded(faces, recipe, tmp_path):
+    train_swap(*faces, tmp_path / "run", options(recipe, steps=2))
+    next((faces[0] / "crops").iterdir()).unlink()
+    notes = Notes()
+    before = json.loads((tmp_path / "run/run.json").read_text())["a"]["sha256"]
+    run = train_swap(*faces, tmp_path / "run", options(recipe, steps=3), progress=notes)
+    assert any("faces_a has changed" in line for line in notes.said)
+    assert run.manifest["a"]["sha256"] != before
+
+
+def test_interrupt_keeps_every_step(faces, recipe, tmp_path, monkeypatch):
+    steps = SwapModel.step
+
+    def interrupted(self, crops, drawn, rate, step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return steps(self, crops, drawn, rate, step)
+
+    monkeypatch.setattr(SwapModel, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_swap(*faces, tmp_path / "run", options(recipe, steps=10))
+    with TrainingRun.open(tmp_path / "run") as run:
+        checkpoint = run.load_checkpoint()
+        assert checkpoint is not None and checkpoint.step == 3
+        assert run.load_best() is not None
+        assert run.manifest["finished"] is None
+
+
+def test_losses_that_are_not_numbers_roll_back_and_lower_the_rate(faces, recipe, tmp_path, monkeypatch):
+    train_swap(*faces, tmp_path / "run", options(recipe, steps=20))
+    steps, broken = SwapModel.step, [25]
+
+    def poisoned(self, crops, drawn, rate, step):
+        losses = steps(self, crops, drawn, rate, step)
+        if broken and step == 24:
+            broken.pop()
+            return {**losses, "edge_a": np.float32(np.nan)}
+        return losses
+
+    monkeypatch.setattr(SwapModel, "step", poisoned)
+    notes = Notes()
+    run = train_swap(*faces, tmp_path / "run", options(recipe, steps=30), progress=notes)
+    assert any("step 25: the losses were not numbers; back to step 20" in line for line in notes.said)
+    log = run.read_log()
+    assert [entry["step"] for entry in log] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert log[-1]["rate"] == 0.5
+
+
+def test_new_person_starts_from_a_trained_run(faces, recipe, tmp_path):
+    base = train_swap(*faces, tmp_path / "base", options(recipe, steps=4))
+    best = base.load_best()
+    assert best is not None
+    other = make_dataset(tmp_path / "faces_c", 5, (200, 120, 120))
+    started = options(recipe, steps=1, base=str(tmp_path / "base"), seed=9)
+    run = train_swap(other, faces[1], tmp_path / "next", started)
+    assert run.manifest["base"]["path"] == str(tmp_path / "base")
+    moved = arrays_of(tmp_path / "next")["encoder/code/kernel"] - best.arrays["encoder/code/kernel"]
+    assert np.abs(moved).max() < 0.01
+
+
+def test_same_person_twice_is_refused(faces, recipe, tmp_path):
+    with pytest.raises(OptionError, match="two persons"):
+        train_swap(faces[0], faces[0], tmp_path / "run", options(recipe))
+
+
+def test_too_few_faces_says_how_many(faces, recipe, tmp_path):
+    few = make_dataset(tmp_path / "faces_few", 3, (90, 90, 200), count=7)
+    with pytest.raises(NoFaceError, match="has 7 faces to train on, expected at least 32"):
+        train_swap(few, faces[1], tmp_path / "run", options(recipe))
+
+
+def test_dataset_without_masks_names_the_remedy(faces, recipe, tmp_path):
+    bare = make_dataset(tmp_path / "faces_bare", 3, (90, 90, 200), masks=False)
+    with pytest.raises(DatasetError, match="swap masks"):
+        train_swap(bare, faces[1], tmp_path / "run", options(recipe))
