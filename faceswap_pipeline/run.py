@@ -307,7 +307,8 @@ class TrainingRun:
         """About ten lines for `swap info`: what was trained, on what, how far, how good, and why it stopped."""
         manifest, log = self.manifest, self.read_log()
         steps = self.checkpoint_steps()
-        last = log[-1] if log else {}
+        last = next((entry for entry in reversed(log) if "step" in entry), {})
+        trained = max([*steps, last.get("step", 0), 0])
         recipe = manifest.get("recipe", {})
         consent = manifest.get("consent", {})
         name = recipe.get("name", "?") if isinstance(recipe, dict) else recipe
@@ -318,11 +319,11 @@ class TrainingRun:
             f"{self.path}: run folder, format {VERSION}, written by {manifest['software']}",
             f"recipe      {name}, backend {manifest.get('backend', '?')}, seed {manifest.get('seed', '?')}",
             *(f"dataset {side}   {_dataset_line(manifest.get(side))}" for side in ("a", "b")),
-            f"trained     {last.get('step', steps[-1] if steps else 0)} steps, {_time_text(last.get('seconds'))}",
+            f"trained     {trained} steps, {_time_text(manifest.get('seconds', last.get('seconds')))}",
             f"checkpoints {', '.join(map(str, steps)) or 'none yet'}",
             f"best        {_best_line(best, figures)}",
             f"stopped     {manifest.get('finished') or 'not by itself: run the same `swap train` line to go on'}",
-            f"base        {manifest.get('base') or 'none: from the beginning'}",
+            f"base        {_base_text(manifest.get('base'))}",
             f"consent     {who}",
             f"on disk     {folder_bytes(self.path) / 1e6:.1f} MB",
         ]
@@ -434,6 +435,10 @@ def _dataset_line(entry: Any) -> str:
     if not isinstance(entry, dict):
         return "?"
     return f"{entry.get('path', '?')} ({entry.get('crop_size', '?')} px, {str(entry.get('sha256', '?'))[:12]})"
+
+
+def _base_text(base: Any) -> str:
+    return str(base.get("path", base)) if isinstance(base, dict) else str(base or "none: from the beginning")
 
 
 def _time_text(seconds: float | None) -> str:
