@@ -1,10 +1,10 @@
 """One swapped face back into its frame: where it covers, how sharp and how grainy it is, and the sum of the two.
 
-In: the network's picture and alpha in view space, a face mask in crop space, matrices, and the frame's pixels around the
-face. Out: those pixels with the face replaced. Everything here works inside the face's region of the frame only.
+In: the network's picture and alpha in view space, a face mask in crop space, matrices, and the frame's pixels around
+the face. Out: those pixels with the face replaced. Everything here works inside the face's region of the frame only.
 
-Three spaces meet here: frame pixels; crop pixels, S x S (frame through `FaceRecord.matrix`); view pixels, R x R, what the
-network sees of the crop (crop through `imaging.view_matrix`).
+Three spaces meet here: frame pixels; crop pixels, S x S (frame through `FaceRecord.matrix`); view pixels, R x R, what
+the network sees of the crop (crop through `imaging.view_matrix`).
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from faceswap_pipeline.imaging import FloatImage, Image, blur, warp
 _GUARD = 0.08
 """Share of the view over which the swap fades out towards the view's border, so that no box can show."""
 
-_DETAIL_GAIN = (0.5, 2.0)
-"""How far the finest detail of a swap may be turned down or up."""
+_DETAIL_GAIN = (-0.5, 3.0)
+"""How much of its own finest band a swap may lose or gain."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def view_guard(resolution: int) -> FloatImage:
 
 
 def soft_shape(mask: Image, erode: float, feather: float, face_height: float) -> FloatImage:
-    """The cover of a face mask (S, S) 0..255: nought on and beyond its contour drawn in by `erode`, rising to one over `feather`.
+    """The cover of a face mask (S, S) 0..255: nought up to its contour drawn in by `erode`, one a `feather` further in.
 
     Both are shares of `face_height` (pixels of the mask). The soft rim lies inside the mask, whatever its shape, so it
     never covers what the mask leaves out. Beyond the picture nothing is covered. Returns float32 (S, S) 0..1.
@@ -58,7 +58,7 @@ def soft_shape(mask: Image, erode: float, feather: float, face_height: float) ->
 
 
 def cover(shape: FloatImage, alpha: FloatImage, crop_to_view: ArrayLike) -> FloatImage:
-    """How much of each crop pixel the swap covers, (S, S) 0..1: the shape times alpha (R, R) brought from view to crop space.
+    """How much of each crop pixel the swap covers, (S, S) 0..1: the shape times alpha (R, R) brought into crop space.
 
     Outside the network's view the cover is nought.
     """
@@ -90,10 +90,10 @@ def covered_region(covered: FloatImage, matrix: ArrayLike, size: tuple[int, int]
     return Region(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
 
 
-def into_region(image: NDArray, matrix: ArrayLike, region: Region, border: str = "replicate") -> NDArray:
-    """`image` (h, w[, C]), whose pixels are frame pixels through `matrix` (2, 3), as seen in `region`, sub-pixel, cubic.
+def into_region(image: NDArray, matrix: ArrayLike, region: Region) -> NDArray:
+    """`image` (h, w[, C]), whose pixels are frame pixels through `matrix` (2, 3), as seen in `region`.
 
-    Masks (two dimensions) are interpolated linearly and are nought outside themselves.
+    Sub-pixel, cubic. Masks (two dimensions) are interpolated linearly and are nought outside themselves.
     """
     move = np.array([[1, 0, -region.x], [0, 1, -region.y]], np.float64)
     mask = image.ndim == 2
@@ -106,25 +106,35 @@ def into_region(image: NDArray, matrix: ArrayLike, region: Region, border: str =
     )
 
 
-def detail_energy(image: FloatImage, weights: NDArray) -> float | None:
-    """Mean square of the finest band of luma of (R, R, 3) -1..1 where `weights` (R, R) are; None where they are nought."""
+def measure_detail(image: FloatImage, weights: NDArray) -> NDArray[np.float64] | None:
+    """Mean squares (2,) of the finest band of luma of (R, R, 3) -1..1 and of that band's own finest band.
+
+    Taken where `weights` (R, R) are; None where they are nought.
+    """
     total = float(weights.sum())
     if total < 1:
         return None
-    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return float((weights * (luma - blur(luma, 1.0)) ** 2).sum() / total)
+    band = _finest(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    return np.array([(weights * band**2).sum(), (weights * _finest(band) ** 2).sum()], np.float64) / total
 
 
-def match_detail(image: FloatImage, own: float | None, wanted: float | None, strength: float) -> FloatImage:
+def match_detail(image: FloatImage, own: NDArray | None, wanted: NDArray | None, strength: float) -> FloatImage:
     """`image` (R, R, 3) -1..1 with its finest band brought towards the energy `wanted`; `strength` 0 changes nothing.
 
-    A network of few pixels draws softer than the camera saw; what it did draw is brought up to (or, where the camera was
-    out of focus or moved, down to) the level that the replaced face has at the same resolution.
+    A network of few pixels draws softer than the camera saw; what it did draw is brought up to (or, where the camera
+    was out of focus or moved, down to) the level that the replaced face has at the same resolution. Both measures are
+    those of `measure_detail`; without one of them the picture comes back as it is.
     """
     if strength == 0 or own is None or wanted is None:
         return image
-    gain = float(np.clip(np.sqrt(wanted / max(own, 1e-9)), *_DETAIL_GAIN))
-    return np.clip(image + np.float32(strength * (gain - 1)) * (image - blur(image, 1.0)), -1, 1)
+    level, response = np.sqrt(np.maximum(own, 1e-9))
+    # Adding the band once raises the band's own level by only `response`: it is a band, not a tone.
+    gain = np.clip((np.sqrt(wanted[0]) / level - 1) * level / response, *_DETAIL_GAIN)
+    return np.clip(image + np.float32(strength * gain) * _finest(image), -1, 1)
+
+
+def _finest(image: NDArray) -> NDArray:
+    return image - blur(image, 1.0)
 
 
 def mix_feathered(base: Image, face: FloatImage, covered: FloatImage) -> Image:
@@ -136,7 +146,10 @@ def mix_feathered(base: Image, face: FloatImage, covered: FloatImage) -> Image:
 
 
 def mix_poisson(base: Image, face: FloatImage, covered: FloatImage) -> Image:
-    """As `mix_feathered`, after the face's colours were solved from the seam inwards (Perez et al., "Poisson image editing", 2003)."""
+    """As `mix_feathered`, after the face's colours were solved from the seam inwards.
+
+    Perez et al., "Poisson image editing", 2003.
+    """
     solid = np.where(covered > 0.02, 255, 0).astype(np.uint8)
     solid[[0, -1]] = 0
     solid[:, [0, -1]] = 0

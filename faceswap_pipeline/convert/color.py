@@ -59,7 +59,7 @@ def skin_weights(face: NDArray, features: NDArray | None, alpha: NDArray) -> NDA
 
 
 def measure_skin(method: str, image: FloatImage, weights: NDArray) -> Vector | None:
-    """The statistic (K,) that `method` needs of the skin in `image` (H, W, 3), or None where there is too little skin."""
+    """The statistic (K,) that `method` needs of the skin in `image` (H, W, 3); None where there is too little skin."""
     total = float(weights.sum())
     if total < _LEAST_WEIGHT:
         return None

@@ -35,7 +35,7 @@ class ConvertOptions(Options):
     face_scale: Annotated[float, Between(0.7, 1.4)] = 1.0
     """Size at which the new face is laid over the old one, factor."""
     encoder: str = "libx264"
-    """Encoder of the film: libx264, libx265, libsvtav1, h264_nvenc or hevc_nvenc."""
+    """Encoder of the film: libx264, libx265, libsvtav1, h264_nvenc, hevc_nvenc or av1_nvenc."""
     quality: Annotated[float, Between(0, 63)] = 18.0
     """Constant quality of the encoder (CRF, CQ); lower is better and larger."""
     preset: str | None = None

@@ -1,0 +1,187 @@
+"""From a face in a frame to the same face swapped: what is measured of each face, and how neighbours in time steady it.
+
+In: frames, the dataset's records and masks, a `Swapper`. Out: frames with the faces replaced.
+Every face is looked at once, by itself (`look`); a frame is painted from its own looks and those of a finite window of
+frames around it (`paint`), so that any stretch of a film can be made alone and gives the same frames.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from faceswap_pipeline.convert import blend
+from faceswap_pipeline.convert.color import Vector, match_color, measure_skin, skin_weights
+from faceswap_pipeline.convert.options import ConvertOptions
+from faceswap_pipeline.convert.swapper import Swapper
+from faceswap_pipeline.dataset import FaceDataset
+from faceswap_pipeline.geometry import compose_matrices, transform_points
+from faceswap_pipeline.imaging import FloatImage, Image, network_view, to_float, view_matrix, warp
+from faceswap_pipeline.records import FaceRecord
+from faceswap_pipeline.video.reader import Frame
+
+Key = tuple[int, int]
+"""Track and frame: what names a face within one source."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that is known of one face before its neighbours in time are asked."""
+
+    image: FloatImage
+    """(R, R, 3) RGB -1..1, the other face as the network draws it."""
+    alpha: FloatImage
+    """(R, R) 0..1, the learned mask, nought along the border of the view."""
+    shape: FloatImage
+    """(S, S) 0..1, the soft shape of the face in crop space."""
+    tone: Vector | None
+    """Colour statistic of the swap's skin."""
+    tone_wanted: Vector | None
+    """Colour statistic of the replaced skin."""
+    detail: Vector | None
+    """Energy of the swap's finest bands."""
+    detail_wanted: Vector | None
+    """Energy of the replaced face's finest bands at the same resolution."""
+
+
+class FaceMixer:
+    """Swaps the faces of one source: `crop`, then `look` at whole batches, then `paint` frame by frame."""
+
+    def __init__(
+        self,
+        dataset: FaceDataset,
+        swapper: Swapper,
+        options: ConvertOptions,
+        rate: Fraction,
+        draw_face: Callable[[FaceRecord], Image] | None = None,
+    ) -> None:
+        """`rate` in frames a second; `draw_face` gives the mask (S, S) of a face for which the dataset has none."""
+        self._dataset, self._swapper, self._options = dataset, swapper, options
+        self._draw_face = draw_face
+        size, resolution = dataset.crop_size, swapper.resolution
+        self._to_view = view_matrix(size, resolution, swapper.view)
+        self._placed = blend.scaled_view(self._to_view, resolution, options.face_scale)
+        self._guard = blend.view_guard(resolution)
+        self._mask_reach = round(options.smooth_mask * rate)
+        self._tone_reach = round(options.smooth_color * rate)
+
+    @property
+    def reach(self) -> int:
+        """Frames to each side whose looks a painted frame may need."""
+        return max(self._mask_reach, self._tone_reach)
+
+    def crop(self, frame: Frame, record: FaceRecord) -> Image:
+        """The face as extraction cut it, uint8 (S, S, 3), whether or not its crop was deleted from the dataset."""
+        size = self._dataset.crop_size
+        return warp(frame.rgb, record.matrix, (size, size))
+
+    def look(self, records: Sequence[FaceRecord], crops: Sequence[Image]) -> dict[Key, Look]:
+        """What the network makes of the faces, and what colours and sharpness it should have had."""
+        if not records:
+            return {}
+        made = self._swapper.swap(np.stack(crops))
+        return {
+            (record.track, record.frame): self._look_at(record, crop, image, alpha[..., 0])
+            for record, crop, image, alpha in zip(records, crops, made.image, made.alpha, strict=True)
+        }
+
+    def _look_at(self, record: FaceRecord, crop: Image, image: FloatImage, alpha: FloatImage) -> Look:
+        options, size, resolution = self._options, self._dataset.crop_size, self._swapper.resolution
+        mask = self._face_mask(record)
+        source = to_float(network_view(crop, resolution, self._swapper.view))
+        face = self._mask_in_view(mask) * (alpha if options.cover != "dataset" else 1)
+        skin = skin_weights(face, self._features(record), np.ones_like(face))
+        height = size / self._dataset.coverage
+        if options.cover == "learned":
+            mask = np.full_like(mask, 255)
+        return Look(
+            image=image,
+            alpha=self._guard * (alpha if options.cover != "dataset" else 1),
+            shape=blend.soft_shape(mask, options.erode, options.feather, height),
+            tone=measure_skin(options.color, image, skin),
+            tone_wanted=measure_skin(options.color, source, skin),
+            detail=blend.measure_detail(image, face),
+            detail_wanted=blend.measure_detail(source, face),
+        )
+
+    def paint(self, frame: Frame, records: Sequence[FaceRecord], looks: Mapping[Key, Look]) -> Frame:
+        """`frame` with the faces of `records` replaced; `looks` holds those of all frames within `reach`.
+
+        Nothing outside the faces' region changes, not one value of a plane.
+        """
+        for record in records:
+            frame = self._paint_face(frame, record, looks)
+        return frame
+
+    def _paint_face(self, frame: Frame, record: FaceRecord, looks: Mapping[Key, Look]) -> Frame:
+        options, own = self._options, looks[record.track, record.frame]
+        near, far = (_Window(looks, record, reach) for reach in (self._mask_reach, self._tone_reach))
+        covered = blend.cover(near.shape(), near.alpha(), self._placed) * np.float32(options.blend)
+        region = blend.covered_region(covered, record.matrix, (frame.width, frame.height))
+        if region is None:
+            return frame
+        image = match_color(options.color, own.image, far.statistic("tone"), far.statistic("tone_wanted"))
+        details = near.statistic("detail"), near.statistic("detail_wanted")
+        image = blend.match_detail(image, *details, options.sharpen)
+        base = region.of(frame.rgb)
+        face = blend.into_region(image, compose_matrices(self._placed, record.matrix), region)
+        mixed = blend.MIXES[options.mix](base, face, blend.into_region(covered, record.matrix, region))
+        return frame.changed(mixed, region.x, region.y)
+
+    def _face_mask(self, record: FaceRecord) -> Image:
+        """The dataset's face mask (S, S) 0..255, or the one drawn from the landmarks where there is none."""
+        if self._dataset.has_mask(record, "face") or self._draw_face is None:
+            return self._dataset.mask(record, "face")
+        return self._draw_face(record)
+
+    def _features(self, record: FaceRecord) -> FloatImage | None:
+        """Eyes and mouth in view space (R, R) 0..1, as far as the dataset has them."""
+        kinds = [kind for kind in ("eyes", "mouth") if self._dataset.has_mask(record, kind)]
+        masks = [self._mask_in_view(self._dataset.mask(record, kind)) for kind in kinds]
+        return np.max(masks, axis=0).astype(np.float32) if masks else None
+
+    def _mask_in_view(self, mask: Image) -> FloatImage:
+        """A mask (S, S) 0..255 of crop space in view space, (R, R) 0..1."""
+        size = (self._swapper.resolution, self._swapper.resolution)
+        return np.asarray(warp(mask, self._to_view, size, "linear", "zero") * np.float32(1 / 255), np.float32)
+
+
+class _Window:
+    """The looks at one face within `reach` frames of a record, of the same track, nearer ones counting more."""
+
+    def __init__(self, looks: Mapping[Key, Look], record: FaceRecord, reach: int) -> None:
+        steps = range(-reach, reach + 1)
+        found = [(looks.get((record.track, record.frame + step)), reach + 1 - abs(step)) for step in steps]
+        self._looks = [(look, weight) for look, weight in found if look is not None]
+
+    def shape(self) -> FloatImage:
+        """The mean soft shape, (S, S) 0..1."""
+        return self._mean([look.shape for look, _ in self._looks], [weight for _, weight in self._looks])
+
+    def alpha(self) -> FloatImage:
+        """The mean learned mask, (R, R) 0..1."""
+        return self._mean([look.alpha for look, _ in self._looks], [weight for _, weight in self._looks])
+
+    def statistic(self, name: str) -> Vector | None:
+        """The mean of a statistic over the faces that have it; None where none has."""
+        values = [(getattr(look, name), weight) for look, weight in self._looks]
+        values = [(value, weight) for value, weight in values if value is not None]
+        return self._mean([value for value, _ in values], [weight for _, weight in values]) if values else None
+
+    @staticmethod
+    def _mean(values: Sequence[NDArray], weights: Sequence[int]) -> NDArray:
+        mean = values[0] * np.float32(weights[0] / sum(weights))
+        for value, weight in zip(values[1:], weights[1:], strict=True):
+            mean += value * np.float32(weight / sum(weights))
+        return mean
+
+
+def draw_oval(oval: NDArray, matrix: NDArray, size: int) -> Image:
+    """A filled closed line (K, 2) of frame pixels in crop space, uint8 (size, size) 0 or 255, outline to 1/16 px."""
+    mask = np.zeros((size, size), np.uint8)
+    points = np.rint(transform_points(matrix, oval) * 16).astype(np.int32)
+    cv2.fillPoly(mask, [points], 255, shift=4)
+    return mask

@@ -1,0 +1,105 @@
+"""What a conversion starts from: the run, the dataset of the film's person, and the film itself.
+
+In: a run folder and, where things have moved, paths from the user. Out: opened folders and checked paths, or an error
+that says what was looked for.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from faceswap_pipeline.dataset import FaceDataset, Source
+from faceswap_pipeline.errors import DatasetError, RunError, VideoError
+from faceswap_pipeline.run import TrainingRun
+from faceswap_pipeline.video.info import file_sha256
+
+
+def open_side(run: TrainingRun, side: str, dataset: Path | None) -> FaceDataset:
+    """The dataset of person `side` (`a` or `b`) of a run, or the one at `dataset` in its place.
+
+    Raises DatasetError when it is not where it was when the run was trained, RunError when its faces were cropped
+    otherwise.
+    """
+    entry = run.manifest[side]
+    if dataset is None:
+        dataset = _moved(Path(entry["path"]), run.path)
+    faces = FaceDataset.open(dataset)
+    check_alignment(run, entry, faces)
+    if faces.state != "done":
+        raise DatasetError(f"{faces.path} is not finished: run the same `swap extract` line again first")
+    return faces
+
+
+def check_alignment(run: TrainingRun, side: dict[str, Any], dataset: FaceDataset) -> None:
+    """Raise RunError unless `dataset` was cropped like the faces (`side` of the run's manifest) the run learnt from."""
+    for name in ("template", "coverage"):
+        found, expected = getattr(dataset, name), side.get(name)
+        if found != expected:
+            raise RunError(
+                f"{dataset.path} was cropped with {name} {found}, but {run.path} was trained on {name} {expected}: "
+                f"extract the video again as {side.get('path')} was"
+            )
+
+
+def find_source(source: Source, dataset: FaceDataset) -> Path:
+    """The video, folder of pictures or picture that `source` was, where it was or beside the dataset.
+
+    Raises VideoError when it is in neither place, or is there with other content.
+    """
+    recorded = Path(source.path)
+    looked_at: list[str] = []
+    for path in dict.fromkeys((recorded, dataset.path.resolve().parent / recorded.name, Path(recorded.name))):
+        if not path.exists():
+            looked_at.append(f"{path}: not there")
+        elif file_sha256(path) != source.sha256:
+            looked_at.append(f"{path}: another content")
+        else:
+            return path
+    raise VideoError(
+        f"the video of {dataset.path} was not found ({'; '.join(looked_at)}): name it, as in `swap convert "
+        f"{recorded.name}`"
+    )
+
+
+def match_video(video: Path, dataset: FaceDataset) -> int:
+    """Which source of the dataset `video` is, by its content. Raises VideoError when it is none of them."""
+    found = file_sha256(video)
+    for index, source in enumerate(dataset.sources):
+        if source.sha256 == found:
+            return index
+    names = ", ".join(Path(source.path).name for source in dataset.sources)
+    raise VideoError(
+        f"{video} is not the video that {dataset.path} was made from ({names}): its content differs. "
+        f"Extract it into a dataset of its own with `swap extract {video}`"
+    )
+
+
+def film_paths(names: Sequence[str], endings: Sequence[str], out: Path) -> list[Path]:
+    """Where the swapped form of each input goes: `NAME_swapped` and its ending in the folder `out`; no two the same.
+
+    `out` may be the film itself when there is one input: it then ends in .mp4 or .mov (in .png for a single picture).
+    Raises VideoError when one file is named for several inputs.
+    """
+    if out.suffix.lower() in (".mp4", ".mov", ".png") and not out.is_dir():
+        if len(names) != 1:
+            raise VideoError(f"{out} is one file, but {len(names)} films are made: name a folder with --out")
+        return [out]
+    paths: list[Path] = []
+    for name, ending in zip(names, endings, strict=True):
+        path, number = out / f"{name}_swapped{ending}", 2
+        while path in paths:
+            path, number = out / f"{name}_swapped_{number}{ending}", number + 1
+        paths.append(path)
+    return paths
+
+
+def _moved(path: Path, run: Path) -> Path:
+    """A dataset's recorded path, or the same name beside the run or its folder when it is not there any more."""
+    places = dict.fromkeys((path, run.resolve().parent / path.name, run.resolve().parent.parent / path.name))
+    for place in places:
+        if place.exists() or place.with_name(place.name + ".zip").exists():
+            return place
+    raise DatasetError(
+        f"{run} was trained on {path}, which is not there; also looked at "
+        f"{', '.join(str(place) for place in list(places)[1:])}: put it back"
+    )

@@ -1,0 +1,256 @@
+"""A film in closed pieces: which faces go through the network together, and the folder that keeps what is finished.
+
+In: records of one source, frames from the reader. Out: painted frames in order, and segments that survive a kill.
+
+What is done to a frame depends on the source, the run and the options alone, never on where the work was taken up:
+batches are counted from the film's first face, and a stretch that starts in the middle first reads the frames whose
+faces its own first frames need.
+"""
+
+import hashlib
+import json
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from faceswap_pipeline.convert.faces import FaceMixer, Key, Look
+from faceswap_pipeline.convert.options import ConvertOptions
+from faceswap_pipeline.progress import Advance
+from faceswap_pipeline.records import FaceRecord
+from faceswap_pipeline.storage import FolderLock, atomic_write_json, make_folder, remove_folder
+from faceswap_pipeline.video.info import VideoInfo
+from faceswap_pipeline.video.reader import Frame, read_frames
+from faceswap_pipeline.video.writer import VideoWriter
+
+_LARGE = 3_000_000
+"""Pixels of a frame above which its RGB form is made twice rather than kept while it waits."""
+
+
+@dataclass(frozen=True)
+class FacePlan:
+    """The faces of one source in the order in which they go through the network."""
+
+    records: Sequence[FaceRecord]
+    """By frame, then track."""
+    batch: int
+    """Faces that go through the network together."""
+    reach: int
+    """Frames to each side that a painted frame needs."""
+
+    @cached_property
+    def _frames(self) -> list[int]:
+        return [record.frame for record in self.records]
+
+    def of_frame(self, frame: int) -> range:
+        """Positions in `records` of the faces of a frame."""
+        return range(bisect_left(self._frames, frame), bisect_right(self._frames, frame))
+
+    def first_face(self, start: int) -> int:
+        """Position of the first face to look at before frame `start` can be painted; a batch begins there."""
+        return bisect_left(self._frames, start - self.reach) // self.batch * self.batch
+
+    def first_frame(self, start: int) -> int:
+        """The frame from which to read so that frames from `start` on can be painted."""
+        face = self.first_face(start)
+        return min(start, self._frames[face]) if face < len(self._frames) else start
+
+
+@dataclass(frozen=True)
+class Film:
+    """One film to be made."""
+
+    path: Path
+    """The source video."""
+    info: VideoInfo
+    plan: FacePlan
+    times: Mapping[int, Fraction]
+    """Seconds of the source's frames, as far as known."""
+    length: int
+    """Frames of a segment."""
+    options: ConvertOptions
+
+
+def paint_frames(
+    frames: Iterable[Frame], plan: FacePlan, mixer: FaceMixer, start: int
+) -> Generator[tuple[Frame, int], None, None]:
+    """Frames from index `start` on, painted, each with how many faces were replaced in it.
+
+    `frames` must begin at `plan.first_frame(start)` or before and have no gap. Holds about `reach` plus one batch of
+    them.
+    """
+    first = plan.first_face(start)
+    waiting: deque[Frame] = deque()
+    looks: dict[Key, Look] = {}
+    pending: list[int] = []
+    crops: list[Any] = []
+
+    def flush() -> None:
+        looks.update(mixer.look([plan.records[face] for face in pending], crops))
+        pending.clear()
+        crops.clear()
+
+    def paint(frame: Frame) -> tuple[Frame, int]:
+        for key in [key for key in looks if key[1] < frame.index - plan.reach]:
+            del looks[key]
+        records = [plan.records[face] for face in plan.of_frame(frame.index)]
+        return mixer.paint(frame, records, looks), len(records)
+
+    for frame in frames:
+        for face in plan.of_frame(frame.index):
+            if face >= first:
+                pending.append(face)
+                crops.append(mixer.crop(frame, plan.records[face]))
+                if (face + 1) % plan.batch == 0:
+                    flush()
+        if frame.index >= start:
+            waiting.append(replace(frame) if frame.width * frame.height > _LARGE else frame)
+        known = plan.records[pending[0]].frame - 1 if pending else frame.index
+        while waiting and waiting[0].index + plan.reach <= known:
+            yield paint(waiting.popleft())
+    flush()
+    while waiting:
+        yield paint(waiting.popleft())
+
+
+class WorkFolder:
+    """Finished segments of one film on disk, kept until the film is whole.
+
+    The folder belongs to one job, described by plain values: the same job goes on, another one begins anew. A segment
+    counts as finished when its note is there; the note is written after the segment itself.
+    """
+
+    def __init__(self, path: Path, job: Mapping[str, Any]) -> None:
+        """Open or make the folder. Raises StorageError when it cannot be written or another process works in it."""
+        self.path = path
+        make_folder(path)
+        self._lock = FolderLock(path)
+        self.key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
+        if self._read("job.json").get("key") != self.key:
+            for item in path.glob("[!.]*"):
+                remove_folder(item) if item.is_dir() else item.unlink()
+            atomic_write_json(path / "job.json", {"key": self.key, "job": dict(job)})
+
+    def segment(self, index: int) -> Path:
+        """Where segment `index` is, or will be."""
+        return self.path / f"{index:06d}.mp4"
+
+    def finish(self, index: int, note: Mapping[str, Any]) -> None:
+        """Note that segment `index` is whole, with what there is to say about it (plain values)."""
+        atomic_write_json(self.path / f"{index:06d}.json", dict(note))
+
+    def note(self, index: int) -> dict[str, Any] | None:
+        """What was said about a finished segment; None when it is not finished."""
+        return self._read(f"{index:06d}.json") or None
+
+    def set_end(self, frames: int) -> None:
+        """Note that the source has this many frames, now that its end was reached."""
+        atomic_write_json(self.path / "end.json", {"frames": frames})
+
+    @property
+    def end(self) -> int | None:
+        """How many frames the source has; None while its end was never reached."""
+        return self._read("end.json").get("frames")
+
+    def close(self) -> None:
+        """Let other processes work here; what is finished stays."""
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Remove the folder and all in it."""
+        self._lock.release()
+        remove_folder(self.path)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / name).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+
+def write_segments(film: Film, work: WorkFolder, mixer: FaceMixer, advance: Advance) -> list[str]:
+    """Make every segment that is not finished yet, in order; returns what was odd about the source or the encoder.
+
+    On any exception, Ctrl-C included, the segment in work is removed and the finished ones stay.
+    """
+    notes: list[str] = []
+    index = 0
+    while (index := _first_missing(film, work, index, advance)) is not None:
+        start = index * film.length
+        begin = film.plan.first_frame(start)
+        frames = read_frames(film.path, start=begin, start_pts=film.times.get(begin), warnings=notes)
+        with closing(paint_frames(frames, film.plan, mixer, start)) as painted:
+            ended = False
+            while not ended and work.note(index) is None:
+                ended = not _write_segment(film, work, index, painted, notes, advance)
+                index += 1
+    return notes
+
+
+def _first_missing(film: Film, work: WorkFolder, index: int, advance: Advance) -> int | None:
+    """The first segment from `index` on that is not finished; None when the source ends before it."""
+    while (note := work.note(index)) is not None:
+        advance(note["frames"])
+        index += 1
+    end = work.end
+    return None if end is not None and index * film.length >= end else index
+
+
+def _write_segment(
+    film: Film, work: WorkFolder, index: int, painted: Iterator[tuple[Frame, int]], notes: list[str], advance: Advance
+) -> bool:
+    """Write one segment from the frames at hand; False when the source ended before or within it."""
+    stretch = islice(painted, film.length)
+    first = next(stretch, None)
+    if first is None:
+        work.set_end(index * film.length)
+        return False
+    counts = {"frames": 0, "swapped": 0, "faces": 0}
+    options = film.options
+    writer = VideoWriter(
+        work.segment(index), film.info, encoder=options.encoder, quality=options.quality, preset=options.preset
+    )
+    with writer, behind(writer.write) as write:
+        for frame, faces in chain([first], stretch):
+            write(frame)
+            counts = {
+                "frames": counts["frames"] + 1,
+                "swapped": counts["swapped"] + (faces > 0),
+                "faces": counts["faces"] + faces,
+            }
+            advance(1)
+    notes += [note for note in writer.notes if note not in notes]
+    if counts["frames"] < film.length:
+        work.set_end(index * film.length + counts["frames"])
+    work.finish(index, counts | {"notes": writer.notes})
+    return counts["frames"] == film.length
+
+
+@contextmanager
+def behind(work: Callable[[Any], None], depth: int = 4) -> Iterator[Callable[[Any], None]]:
+    """A function that hands `work` its arguments on a thread, in order, at most `depth` ahead.
+
+    What `work` raises is raised by a later call or at the end of the block; a block that raises drops what waits.
+    """
+    waiting: deque[Future[None]] = deque()
+
+    def hand_over(item: Any) -> None:
+        waiting.append(pool.submit(work, item))
+        while len(waiting) > depth or (waiting and waiting[0].done()):
+            waiting.popleft().result()
+
+    with ThreadPoolExecutor(1, "behind") as pool:
+        try:
+            yield hand_over
+            while waiting:
+                waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

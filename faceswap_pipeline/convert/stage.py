@@ -1,0 +1,266 @@
+"""`convert_video`: a run and the video of one of its persons to a film with the other one's face.
+
+In: a run folder, its dataset, the video that the dataset was made from. Out: an mp4 (a folder of PNGs, a PNG) with all
+else of the video as it was, and a sidecar of plain JSON that says how it was made.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from faceswap_pipeline import __version__, resources
+from faceswap_pipeline.array_folder import Checkpoint
+from faceswap_pipeline.convert.faces import FaceMixer, draw_oval
+from faceswap_pipeline.convert.inputs import film_paths, find_source, match_video, open_side
+from faceswap_pipeline.convert.options import ConvertOptions
+from faceswap_pipeline.convert.segments import FacePlan, Film, WorkFolder, paint_frames, write_segments
+from faceswap_pipeline.convert.swapper import Swapper, load_swapper
+from faceswap_pipeline.dataset import FaceDataset
+from faceswap_pipeline.detection.meanface import fit_pose, load_mean_face, project
+from faceswap_pipeline.imaging import Image
+from faceswap_pipeline.progress import Progress
+from faceswap_pipeline.records import FaceRecord
+from faceswap_pipeline.run import TrainingRun
+from faceswap_pipeline.storage import atomic_write_json, keep_old, make_folder
+from faceswap_pipeline.video.encoders import find_encoder
+from faceswap_pipeline.video.images import list_images, write_png
+from faceswap_pipeline.video.reader import read_frames
+from faceswap_pipeline.video.writer import join_segments
+
+FORMAT = "faceswap-conversion"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the frames of one film."""
+
+    frames: int
+    swapped: int
+    """Frames with at least one replaced face."""
+    faces: int
+    """Replaced faces."""
+    untouched: dict[str, int]
+    """Frames passed through as they were, by reason."""
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """What a conversion made."""
+
+    films: tuple[Path, ...]
+    counts: tuple[Counts, ...]
+    """One for each film."""
+    notes: tuple[str, ...]
+    """What the user should know."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all films of one conversion share."""
+
+    run: TrainingRun
+    dataset: FaceDataset
+    checkpoint: Checkpoint
+    swapper: Swapper
+    options: ConvertOptions
+    progress: Progress
+
+
+def convert_video(
+    run: Path,
+    out: Path,
+    options: ConvertOptions,
+    *,
+    video: Path | None = None,
+    dataset: Path | None = None,
+    progress: Progress | None = None,
+) -> ConvertResult:
+    """Put the other person's face into every video of a run's dataset, or into `video` alone.
+
+    `out` is a folder, which gets `NAME_swapped.mp4` for each video, or the film itself where there is one video; an
+    older film of that name is kept as `NAME_swapped.1.mp4`. `dataset` takes the place of the run's own (another clip
+    of the same person). Interrupted, it keeps finished segments beside the film and goes on from them when called
+    again; a film that is there already, made from the same things with the same options, is left as it is.
+
+    Raises RunError, DatasetError, VideoError, OptionError or StorageError where something is missing or does not fit.
+    """
+    find_encoder(options.encoder, options.quality, options.preset)
+    opened = TrainingRun.open(run)
+    side, other = ("a", "b") if options.direction == "a-to-b" else ("b", "a")
+    faces = open_side(opened, side, dataset)
+    indexes = list(range(len(faces.sources))) if video is None else [match_video(video, faces)]
+    paths = [video or find_source(faces.sources[index], faces) for index in indexes]
+    targets = film_paths([path.stem for path in paths], [_ending(path) for path in paths], out)
+    swapper, checkpoint = load_swapper(opened, other, options.batch)
+    job = _Job(opened, faces, checkpoint, swapper, options, progress or Progress())
+    films = [_convert_source(job, *each) for each in zip(indexes, paths, targets, strict=True)]
+    notes = dict.fromkeys(note for _, found in films for note in found)
+    return ConvertResult(tuple(targets), tuple(counts for counts, _ in films), tuple(notes))
+
+
+def _convert_source(job: _Job, index: int, path: Path, target: Path) -> tuple[Counts, list[str]]:
+    """Make one film from source `index` of the dataset, unless it is there already."""
+    made = _made_before(job, index, target)
+    if made is not None:
+        job.progress.note(f"{target} is made already, from the same things with the same options")
+        return made
+    make_folder(target.parent)
+    mixer, notes = _mixer(job, index)
+    film = _film(job, index, path, mixer)
+    rows = {row.frame: row.reason for row in job.dataset.frame_rows() if row.source == index}
+    work = WorkFolder(target.with_name(f".{target.name}.work"), _job_values(job, index))
+    make = _make_pictures if list_images(path) is not None else _make_film
+    with (
+        closing(work),
+        job.progress.phase(f"converting {path.name}", len(rows) or film.info.frames, "frames") as advance,
+    ):
+        counts = make(film, work, mixer, target, notes, advance)
+    touched = {record.frame for record in film.plan.records}
+    reasons = Counter(rows.get(frame) or "not looked at" for frame in range(counts.frames) if frame not in touched)
+    counts = Counts(counts.frames, counts.swapped, counts.faces, dict(sorted(reasons.items())))
+    for note in notes:
+        job.progress.note(f"{target.name}: {note}")
+    atomic_write_json(_sidecar(target), _sidecar_values(job, index, path, target, counts, notes))
+    work.remove()
+    return counts, notes
+
+
+def _mixer(job: _Job, index: int) -> tuple[FaceMixer, list[str]]:
+    """The one that swaps the faces of source `index`, and what is to be said about the masks."""
+    records = [record for record in job.dataset.records if record.source == index]
+    bare = sum(not job.dataset.has_mask(record, "face") for record in records)
+    notes = []
+    if bare:
+        notes.append(f"{bare} of {len(records)} faces have no mask: an oval is used (`swap masks` makes better ones)")
+    rate = job.dataset.sources[index].info.rate
+    draw_face = _oval_drawer(job.dataset.crop_size) if bare else None
+    return FaceMixer(job.dataset, job.swapper, job.options, rate, draw_face), notes
+
+
+def _oval_drawer(size: int) -> Callable[[FaceRecord], Image]:
+    """A function that draws the mean face's border as the five landmarks of a record pose it: (size, size) 0 or 255."""
+    mean_face = load_mean_face(resources.weight_file("mean_face"))
+
+    def draw(record: FaceRecord) -> Image:
+        pose = fit_pose(mean_face, record.landmarks)
+        return draw_oval(project(mean_face.oval, pose), record.matrix, size)
+
+    return draw
+
+
+def _film(job: _Job, index: int, path: Path, mixer: FaceMixer) -> Film:
+    options, info = job.options, job.dataset.sources[index].info
+    found = [record for frame in job.dataset.by_frame(index).values() for record in frame]
+    times = {row.frame: row.pts for row in job.dataset.frame_rows() if row.source == index}
+    length = max(1, round(options.segment_seconds * info.rate))
+    return Film(path, info, FacePlan(found, options.batch, mixer.reach), times, length, options)
+
+
+def _make_film(film: Film, work: WorkFolder, mixer: FaceMixer, target: Path, notes: list[str], advance: Any) -> Counts:
+    """The segments, and the film joined from them with the source's other streams."""
+    notes += write_segments(film, work, mixer, advance)
+    finished = [note for note in map(work.note, range(-(-(work.end or 0) // film.length))) if note is not None]
+    notes += [note for part in finished for note in part["notes"] if note not in notes]
+    _keep_old(target)
+    joined = [work.segment(index) for index in range(len(finished))]
+    notes += [note for note in join_segments(joined, target, film.info, film.path) if note not in notes]
+    return _sum(finished)
+
+
+def _make_pictures(
+    film: Film, work: WorkFolder, mixer: FaceMixer, target: Path, notes: list[str], advance: Any
+) -> Counts:
+    """A PNG for each picture, with its name; in a folder, unless the source is one picture."""
+    pictures = list_images(film.path) or []
+    whole = film.path.is_dir()
+    folder = make_folder(work.path / "pictures")
+    swapped = faces = count = 0
+    for frame, found in paint_frames(read_frames(film.path, warnings=notes), film.plan, mixer, 0):
+        write_png(folder / f"{frame.index:06d}.png", frame.rgb)
+        swapped, faces, count = swapped + (found > 0), faces + found, count + 1
+        advance(1)
+    _keep_old(target)
+    if not whole:
+        os.replace(folder / "000000.png", target)
+        return Counts(count, swapped, faces, {})
+    names = [picture.stem for picture in pictures]
+    if len(set(names)) == len(names) == count:
+        for number, name in enumerate(names):
+            os.replace(folder / f"{number:06d}.png", folder / f".{name}.png")
+        for name in names:
+            os.replace(folder / f".{name}.png", folder / f"{name}.png")
+    else:
+        notes.append("the pictures are numbered: their own names were not clear")
+    os.replace(folder, target)
+    return Counts(count, swapped, faces, {})
+
+
+def _keep_old(target: Path) -> None:
+    """Rename an older film and its sidecar out of the way, under one number."""
+    if target.exists():
+        kept = keep_old(target)
+        if _sidecar(target).exists():
+            os.replace(_sidecar(target), _sidecar(kept))
+
+
+def _sidecar(target: Path) -> Path:
+    return target.with_name((target.stem if target.suffix in (".mp4", ".mov", ".png") else target.name) + ".json")
+
+
+def _ending(path: Path) -> str:
+    """What the swapped form of a source ends in: a film, a folder, or a picture."""
+    return ".mp4" if list_images(path) is None else "" if path.is_dir() else ".png"
+
+
+def _sum(segments: list[dict[str, Any]]) -> Counts:
+    frames, swapped, faces = (sum(note[name] for note in segments) for name in ("frames", "swapped", "faces"))
+    return Counts(frames, swapped, faces, {})
+
+
+def _job_values(job: _Job, index: int) -> dict[str, Any]:
+    """All that decides how the frames of a film look: work that was interrupted goes on only if it agrees."""
+    return {
+        "software": __version__,
+        "version": VERSION,
+        "source": job.dataset.sources[index].sha256,
+        "dataset": job.dataset.fingerprint(),
+        "checkpoint": job.checkpoint.sha256,
+        "options": job.options.to_json(),
+    }
+
+
+def _made_before(job: _Job, index: int, target: Path) -> tuple[Counts, list[str]] | None:
+    """What the sidecar says of a film that is there, if it is the one that would be made."""
+    try:
+        values = json.loads(_sidecar(target).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not target.exists() or any(values.get(name) != value for name, value in _job_values(job, index).items()):
+        return None
+    return Counts(**values["frames"]), values["notes"]
+
+
+def _sidecar_values(
+    job: _Job, index: int, path: Path, target: Path, counts: Counts, notes: list[str]
+) -> dict[str, Any]:
+    manifest = job.run.manifest
+    recipe = manifest["recipe"]
+    return {
+        "format": FORMAT,
+        **_job_values(job, index),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "film": target.name,
+        "input": str(path),
+        "faces": str(job.dataset.path),
+        "run": {"path": str(job.run.path), "recipe": recipe.get("name"), "step": job.checkpoint.step},
+        "consent": manifest["consent"],
+        "frames": vars(counts),
+        "notes": notes,
+    }

@@ -1,0 +1,96 @@
+"""The trained network as convert uses it: crops of one person's face in, the other person's face out.
+
+In: crops uint8 (N, S, S, 3) of a dataset and the moving-average weights of a run. Out: `SwapOutput`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceswap_pipeline.array_folder import Checkpoint
+from faceswap_pipeline.errors import RunError
+from faceswap_pipeline.imaging import FloatImage, Image, network_view, to_float
+from faceswap_pipeline.networks.recipe import Recipe
+from faceswap_pipeline.run import TrainingRun
+
+
+@dataclass(frozen=True)
+class SwapOutput:
+    """What a network makes of N faces, in view space."""
+
+    image: FloatImage
+    """(N, R, R, 3) RGB -1..1."""
+    alpha: FloatImage
+    """(N, R, R, 1) 0..1, where the network means its picture to cover."""
+
+
+class Swapper(Protocol):
+    """Anything that gives faces another identity; tests put simple functions in the network's place."""
+
+    @property
+    def resolution(self) -> int:
+        """R, side of the pictures it makes, px."""
+        ...
+
+    @property
+    def view(self) -> float:
+        """Share of a crop, about its centre, that it sees."""
+        ...
+
+    def swap(self, crops: Image) -> SwapOutput:
+        """Other faces for crops uint8 (N, S, S, 3); every face depends on its own crop only."""
+        ...
+
+
+class NetworkSwapper:
+    """The shared encoder and one decoder, compiled for one batch size; smaller batches are filled up."""
+
+    def __init__(self, recipe: Recipe, arrays: dict[str, NDArray], person: str, batch: int) -> None:
+        """`person` is whose face comes out, `a` or `b`. Raises WeightsError when `arrays` are of another recipe."""
+        from faceswap_pipeline.backend import compile_inference
+        from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
+        from faceswap_pipeline.networks.weights import set_arrays
+
+        self._network, self._batch = recipe.network, batch
+        name = f"decoder_{person}"
+        encoder, decoder = build_encoder(recipe.network), build_decoder(recipe.network, name)
+        set_arrays("encoder", encoder.variables, arrays)
+        set_arrays(name, decoder.variables, arrays)
+        self._infer = compile_inference(
+            lambda pictures: decoder(encoder(pictures, training=False), training=False),
+            [*encoder.variables, *decoder.variables],
+        )
+
+    @property
+    def resolution(self) -> int:
+        """R, side of the pictures it makes, px."""
+        return self._network.resolution
+
+    @property
+    def view(self) -> float:
+        """Share of a crop, about its centre, that it sees."""
+        return self._network.view
+
+    def swap(self, crops: Image) -> SwapOutput:
+        """Other faces for crops uint8 (N, S, S, 3), in as many batches as it takes."""
+        size, count = self._network.resolution, len(crops)
+        whole = -(-count // self._batch) * self._batch
+        pictures = np.zeros((whole, size, size, 3), np.float32)
+        for index, crop in enumerate(crops):
+            pictures[index] = to_float(network_view(crop, size, self._network.view))
+        made = [self._infer(pictures[start : start + self._batch]) for start in range(0, whole, self._batch)]
+        out = np.concatenate(made)[:count] if made else np.zeros((0, size, size, 4), np.float32)
+        return SwapOutput(out[..., :3], out[..., 3:])
+
+
+def load_swapper(run: TrainingRun, person: str, batch: int) -> tuple[NetworkSwapper, Checkpoint]:
+    """The network of a run that makes `person` (`a` or `b`), and the checkpoint it came from.
+
+    Raises RunError when the run has nothing to convert with yet, or its weights do not fit its recipe.
+    """
+    best = run.load_best()
+    if best is None:
+        raise RunError(f"{run.path} holds no trained weights yet: run `swap train` until its first save")
+    return NetworkSwapper(Recipe.from_json(run.manifest["recipe"]), dict(best.arrays), person, batch), best

@@ -1,0 +1,273 @@
+"""A whole conversion on a drawn clip: what changes, what does not, and what a kill leaves."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from faceswap_pipeline.convert import segments
+from faceswap_pipeline.convert.options import ConvertOptions
+from faceswap_pipeline.convert.stage import convert_video
+from faceswap_pipeline.dataset import FaceDataset
+from faceswap_pipeline.errors import DatasetError, OptionError, RunError, VideoError
+from faceswap_pipeline.progress import Progress
+from faceswap_pipeline.video.images import read_image, write_png
+from faceswap_pipeline.video.reader import read_frames
+from faceswap_pipeline.video.writer import VideoWriter
+from tests.convert.conftest import FRAMES, NO_FACE, draw_frame, write_dataset
+
+FAST = ConvertOptions(preset="ultrafast", quality=10, segment_seconds=0.6, smooth_color=0.12, batch=8, color="none")
+"""Segments of 15 frames; the stand-in's change stays to be seen."""
+MATCHED = ConvertOptions(**FAST.to_json() | {"color": "reinhard"})
+
+
+def planes(path: Path) -> list[list[np.ndarray]]:
+    return [[np.frombuffer(plane, np.uint8) for plane in frame.planes.planes] for frame in read_frames(path)]
+
+
+def rgb(path: Path) -> np.ndarray:
+    return np.stack([frame.rgb for frame in read_frames(path)])
+
+
+def packets(path: Path, kind: str) -> list[tuple]:
+    with av.open(str(path)) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        found = [packet for packet in container.demux(stream) if packet.size]
+        return [(p.pts * p.time_base, hashlib.sha256(bytes(p)).hexdigest()) for p in found if p.pts is not None]
+
+
+class Stop(Progress):
+    """Interrupts like Ctrl-C after so many frames."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def phase(self, name, total, unit):
+        from contextlib import contextmanager
+
+        def advance(amount):
+            self.after -= 1
+            if self.after < 0:
+                raise KeyboardInterrupt
+
+        @contextmanager
+        def counted():
+            yield advance
+
+        return counted()
+
+
+def test_film_has_the_new_face_and_all_else_as_it_was(studio):
+    result = convert_video(studio.run, studio.folder, FAST)
+    film = studio.folder / "video_a_swapped.mp4"
+    assert result.films == (film,)
+    source, made = rgb(studio.video), rgb(film)
+    assert made.shape == source.shape
+    difference = np.abs(made.astype(int) - source).mean(3)
+    with_face = [frame for frame in range(FRAMES) if frame not in NO_FACE]
+    assert difference[with_face, 66:76, 86:106].mean() > 8, "brighter by the stand-in's change"
+    assert np.median(difference[:, :20]) <= 2, "the room differs by the encoder only"
+    assert difference[list(NO_FACE)].mean() < 2
+    assert packets(film, "audio") == packets(studio.video, "audio")
+    assert [time for time, _ in packets(film, "video")] == [time for time, _ in packets(studio.video, "video")]
+    assert not list(studio.folder.glob(".video_a*")), "no work folder is left"
+
+
+def test_sidecar_says_how_it_was_made(studio):
+    result = convert_video(studio.run, studio.folder, FAST)
+    sidecar = json.loads((studio.folder / "video_a_swapped.json").read_text())
+    counts = {"frames": FRAMES, "swapped": 50, "faces": 50, "untouched": {"no face": 10}}
+    assert sidecar["frames"] == vars(result.counts[0]) == counts
+    assert sidecar["checkpoint"] == "c" * 64 and sidecar["run"]["step"] == 7
+    assert sidecar["options"] == FAST.to_json()
+    assert sidecar["source"] == FaceDataset.open(studio.faces).sources[0].sha256
+
+
+def test_before_encoding_only_the_face_differs(studio, monkeypatch):
+    written = []
+    monkeypatch.setattr(VideoWriter, "write", lambda self, frame: written.append(frame))
+    with pytest.raises(VideoError, match="no frame was written"):
+        convert_video(studio.run, studio.folder, FAST)
+    for frame, before in zip(written, read_frames(studio.video), strict=False):
+        same = [
+            np.array_equal(*map(np.array, pair)) for pair in zip(frame.planes.planes, before.planes.planes, strict=True)
+        ]
+        assert all(same) == (frame.index in NO_FACE), frame.index
+        outside = np.ones(before.rgb.shape[:2], bool)
+        ys, xs = np.mgrid[: outside.shape[0], : outside.shape[1]]
+        record = next((r for r in FaceDataset.open(studio.faces).records if r.frame == frame.index), None)
+        if record is not None:
+            x, y = record.box[:2] + [23, 31]
+            outside = ((xs - x) / 26) ** 2 + ((ys - y) / 34) ** 2 > 1
+        np.testing.assert_array_equal(frame.rgb[outside], before.rgb[outside])
+
+
+def test_identity_gives_the_frames_back(studio):
+    studio.swapper.change = 0.0
+    options = ConvertOptions(**FAST.to_json() | {"sharpen": 0.0, "grain": 0.0})
+    convert_video(studio.run, studio.folder, options)
+    error = np.abs(rgb(studio.folder / "video_a_swapped.mp4").astype(int) - rgb(studio.video))
+    assert error.mean() < 1.0 and np.percentile(error, 99.5) < 16, "64 px of 50 lose a little at the drawn edges only"
+
+
+def test_a_swap_of_another_tone_is_brought_back(studio):
+    convert_video(studio.run, studio.folder, MATCHED)
+    error = np.abs(rgb(studio.folder / "video_a_swapped.mp4").astype(int) - rgb(studio.video))
+    assert error[:, 60:84, 80:112].mean() < 5
+
+
+def test_blend_of_nought_changes_no_plane(studio, monkeypatch):
+    written = []
+    monkeypatch.setattr(VideoWriter, "write", lambda self, frame: written.append(frame))
+    with pytest.raises(VideoError):
+        convert_video(studio.run, studio.folder, ConvertOptions(**FAST.to_json() | {"blend": 0.0}))
+    for frame, before in zip(written, read_frames(studio.video), strict=False):
+        assert all(bytes(a) == bytes(b) for a, b in zip(frame.planes.planes, before.planes.planes, strict=True))
+
+
+@pytest.mark.parametrize("after", [0, 1, 16, 33, 59])
+def test_a_stop_at_any_frame_is_taken_up_with_the_same_frames(studio, after, monkeypatch):
+    convert_video(studio.run, studio.folder / "whole", MATCHED)
+    with pytest.raises(KeyboardInterrupt):
+        convert_video(studio.run, studio.folder / "part", MATCHED, progress=Stop(after))
+    assert not (studio.folder / "part" / "video_a_swapped.mp4").exists()
+    kept = sorted(path.name for path in (studio.folder / "part").glob(".*.work/*.mp4"))
+    assert kept == [f"{index:06d}.mp4" for index in range(after // 15)], "finished segments stay, none is torn"
+    begun = []
+    original = segments._write_segment
+    monkeypatch.setattr(segments, "_write_segment", lambda *a: begun.append(a[2]) or original(*a))
+    convert_video(studio.run, studio.folder / "part", MATCHED)
+    assert begun[0] == after // 15, "no finished segment is made again"
+    whole, part = (planes(studio.folder / name / "video_a_swapped.mp4") for name in ("whole", "part"))
+    assert len(whole) == len(part) == FRAMES
+    assert all(np.array_equal(*pair) for frames in zip(whole, part, strict=True) for pair in zip(*frames, strict=True))
+
+
+def test_segments_can_be_made_in_any_order(studio):
+    convert_video(studio.run, studio.folder / "whole", MATCHED)
+    with pytest.raises(KeyboardInterrupt):
+        convert_video(studio.run, studio.folder / "part", MATCHED, progress=Stop(46))
+    work = next((studio.folder / "part").glob(".*.work"))
+    for index in (0, 1):
+        (work / f"{index:06d}.json").unlink()
+    convert_video(studio.run, studio.folder / "part", MATCHED)
+    whole, part = (planes(studio.folder / name / "video_a_swapped.mp4") for name in ("whole", "part"))
+    assert all(np.array_equal(*pair) for frames in zip(whole, part, strict=True) for pair in zip(*frames, strict=True))
+
+
+def test_other_options_begin_anew(studio):
+    with pytest.raises(KeyboardInterrupt):
+        convert_video(studio.run, studio.folder, FAST, progress=Stop(50))
+    studio.swapper.batches.clear()
+    convert_video(studio.run, studio.folder, ConvertOptions(**FAST.to_json() | {"blend": 0.5}))
+    assert sum(studio.swapper.batches) == 50
+
+
+def test_made_again_it_does_nothing_and_a_new_one_keeps_the_old(studio):
+    first = convert_video(studio.run, studio.folder, FAST)
+    old = first.films[0].read_bytes()
+    studio.swapper.batches.clear()
+    assert convert_video(studio.run, studio.folder, FAST) == first
+    assert studio.swapper.batches == [] and first.films[0].read_bytes() == old
+    convert_video(studio.run, studio.folder, ConvertOptions(**FAST.to_json() | {"blend": 0.5}))
+    assert (studio.folder / "video_a_swapped.1.mp4").read_bytes() == old
+    assert json.loads((studio.folder / "video_a_swapped.1.json").read_text())["options"] == FAST.to_json()
+    assert first.films[0].read_bytes() != old
+
+
+def test_the_batch_is_kept_to(studio):
+    convert_video(studio.run, studio.folder, FAST)
+    assert studio.swapper.batches == [8] * 6 + [2]
+
+
+def test_faces_without_masks_get_an_oval(studio):
+    shutil.rmtree(studio.faces)
+    write_dataset(studio.faces, studio.video, masks=False)
+    result = convert_video(studio.run, studio.folder, FAST)
+    assert any("50 of 50 faces have no mask" in note for note in result.notes)
+    difference = np.abs(rgb(result.films[0]).astype(int) - rgb(studio.video)).mean(3)
+    assert difference[0, 66:76, 86:106].mean() > 8
+
+
+def test_moved_video_is_found_beside_the_dataset_or_where_it_is_named(studio, tmp_path_factory):
+    moved = tmp_path_factory.mktemp("moved")
+    shutil.move(studio.faces, moved / "faces_a")
+    shutil.move(studio.video, moved / "video_a.mp4")
+    with pytest.raises(DatasetError, match="faces_a"):
+        convert_video(studio.run, studio.folder, FAST)
+    assert convert_video(studio.run, studio.folder, FAST, dataset=moved / "faces_a").counts[0].frames == FRAMES
+    shutil.move(moved / "video_a.mp4", moved / "other name.mp4")
+    with pytest.raises(VideoError, match="video_a.mp4: not there"):
+        convert_video(studio.run, studio.folder, FAST, dataset=moved / "faces_a")
+    named = moved / "other name.mp4"
+    made = convert_video(studio.run, studio.folder, FAST, video=named, dataset=moved / "faces_a")
+    assert made.films == (studio.folder / "other name_swapped.mp4",)
+
+
+def test_a_changed_video_is_refused(studio):
+    with studio.video.open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(VideoError, match="another content"):
+        convert_video(studio.run, studio.folder, FAST)
+    with pytest.raises(VideoError, match="content differs"):
+        convert_video(studio.run, studio.folder, FAST, video=studio.video)
+
+
+def test_faces_cropped_otherwise_are_refused(studio):
+    run = json.loads((studio.run / "run.json").read_text())
+    run["a"]["coverage"] = 1.8
+    (studio.run / "run.json").write_text(json.dumps(run))
+    with pytest.raises(RunError, match="coverage 1.56.*1.8"):
+        convert_video(studio.run, studio.folder, FAST)
+
+
+def test_a_bad_encoder_is_refused_before_any_work(studio):
+    with pytest.raises(OptionError, match="--encoder is 'x264'"):
+        convert_video(studio.run, studio.folder, ConvertOptions(encoder="x264"))
+    assert studio.swapper.batches == []
+
+
+def test_a_run_without_weights_is_refused(studio, monkeypatch):
+    monkeypatch.undo()
+    with pytest.raises(RunError, match="no trained weights"):
+        convert_video(studio.run, studio.folder, FAST)
+
+
+def test_one_name_for_two_videos_is_refused(studio, tmp_path_factory):
+    from faceswap_pipeline.convert.inputs import film_paths
+
+    with pytest.raises(VideoError, match="2 films"):
+        film_paths(["a", "b"], [".mp4", ".mp4"], Path("film.mp4"))
+    assert film_paths(["a", "a"], [".mp4", ".mp4"], Path("x")) == [Path("x/a_swapped.mp4"), Path("x/a_swapped_2.mp4")]
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_pictures_become_pictures(tmp_path, studio, single):
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    frames = [0] if single else [0, 1, 2]
+    for frame in frames:
+        write_png(folder / f"still {frame}.png", draw_frame(frame))
+    source = folder / "still 0.png" if single else folder
+    made = tmp_path / "faces_stills"
+    from faceswap_pipeline.dataset import FrameRow, Source
+    from faceswap_pipeline.video.info import file_sha256, probe
+    from tests.convert.conftest import CROP, make_record
+
+    with FaceDataset.create(
+        made, [Source(str(source), file_sha256(source), probe(source))], CROP, "t-1", 1.56, {}
+    ) as d:
+        for frame in frames:
+            d.append(make_record(frame, 0), np.zeros((CROP, CROP, 3), np.uint8))
+        d.finish(FrameRow(0, frame, d.records[frame].pts, 1, "") for frame in frames)
+    result = convert_video(studio.run, tmp_path, FAST, dataset=made)
+    expected = tmp_path / ("still 0_swapped.png" if single else "stills_swapped")
+    assert result.films == (expected,) and result.counts[0].swapped == len(frames)
+    for frame in frames:
+        picture = read_image(expected if single else expected / f"still {frame}.png")
+        difference = np.abs(picture.astype(int) - draw_frame(frame)).mean(2)
+        assert difference[66:76, 86:106].mean() > 8 and difference[:15].max() == 0

@@ -1,0 +1,68 @@
+"""The network behind convert: fixed batches, the same view as training, errors for weights that do not fit."""
+
+import numpy as np
+import pytest
+
+from faceswap_pipeline.convert.swapper import NetworkSwapper, load_swapper
+from faceswap_pipeline.errors import RunError, WeightsError
+from faceswap_pipeline.imaging import network_view, to_float
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
+from faceswap_pipeline.networks.recipe import DiscriminatorRecipe, LossRecipe, NetworkRecipe, Recipe, TrainRecipe
+from faceswap_pipeline.networks.weights import get_arrays
+from faceswap_pipeline.run import TrainingRun
+
+NETWORK = NetworkRecipe(resolution=16, view=0.8, down=(8, 8), latent=16, shared_up=8, up=(8,))
+RECIPE = Recipe("tiny", NETWORK, DiscriminatorRecipe(), LossRecipe(), TrainRecipe())
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {
+        "encoder": build_encoder(NETWORK),
+        "decoder_a": build_decoder(NETWORK, "decoder_a"),
+        "decoder_b": build_decoder(NETWORK, "decoder_b"),
+    }
+
+
+@pytest.fixture(scope="module")
+def arrays(networks):
+    return {name: value for key, model in networks.items() for name, value in get_arrays(key, model.variables).items()}
+
+
+@pytest.fixture
+def crops():
+    return np.random.default_rng(3).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("person", ["a", "b"])
+def test_it_is_the_encoder_and_the_decoder_of_the_wanted_person(networks, arrays, crops, person):
+    made = NetworkSwapper(RECIPE, arrays, person, 8).swap(crops)
+    seen = np.stack([to_float(network_view(crop, 16, 0.8)) for crop in crops])
+    expected = np.asarray(networks[f"decoder_{person}"](networks["encoder"](seen)))
+    np.testing.assert_allclose(made.image, expected[..., :3], atol=1e-4)
+    np.testing.assert_allclose(made.alpha, expected[..., 3:], atol=1e-4)
+    assert made.image.dtype == np.float32 and made.alpha.shape == (5, 16, 16, 1)
+
+
+def test_a_face_does_not_depend_on_its_batch(arrays, crops):
+    swapper = NetworkSwapper(RECIPE, arrays, "b", 2)
+    together = swapper.swap(crops).image
+    alone = np.concatenate([swapper.swap(crop[None]).image for crop in crops])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert swapper.swap(crops[:0]).image.shape == (0, 16, 16, 3)
+
+
+def test_weights_of_another_recipe_are_refused(arrays):
+    smaller = {name: value[..., :-1] for name, value in arrays.items()}
+    with pytest.raises(WeightsError, match="expected shape"):
+        NetworkSwapper(RECIPE, smaller, "b", 2)
+
+
+def test_the_best_weights_of_a_run_are_taken(tmp_path, arrays, crops):
+    with TrainingRun.create(tmp_path / "run", {"recipe": RECIPE.to_json()}) as run:
+        with pytest.raises(RunError, match="no trained weights"):
+            load_swapper(run, "b", 4)
+        run.save_best(arrays, {"step": 12})
+    swapper, checkpoint = load_swapper(TrainingRun.open(tmp_path / "run"), "b", 4)
+    assert checkpoint.step == 12 and (swapper.resolution, swapper.view) == (16, 0.8)
+    np.testing.assert_array_equal(swapper.swap(crops).image, NetworkSwapper(RECIPE, arrays, "b", 4).swap(crops).image)
