@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(tokens)
+        status = _run(tokens)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         again = ["swap", *(token for token in tokens if token not in ("--redo", "--no-redo"))]
         _say("\nstopped; everything finished is kept. This line goes on from there:\n    " + shlex.join(again))

@@ -87,6 +87,8 @@ def extract(
     dataset = extract_faces(inputs, dataset_folder(inputs, out), options, redo=redo, progress=progress)
     recorded = dataset.options.get("masks")
     mask_options = MaskOptions.from_json(recorded) if recorded is not None else MaskOptions()
+    if all(dataset.has_mask(record, kind) for kind in mask_options.kind for record in dataset.records):
+        return dataset
     return make_masks(dataset.path, mask_options, progress=progress)
 
 
