@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.detection.cascade import Detection, FaceDetector, Pyramid
+from faceswap_pipeline.detection.cascade import Detection, FaceDetector, Pyramid, square_boxes
 from faceswap_pipeline.geometry import box_centre, box_iou
 from faceswap_pipeline.imaging import Image
 
@@ -174,8 +174,36 @@ class FaceFinder:
             for box, face in zip(boxes, faces, strict=True):
                 if face.score < SURE_SCORE or box_iou(box, face.box)[0, 0] < 0.4:
                     return False
-        found.update(dict(zip(between, refined, strict=True)))
+        chains = [[pair[0], *(faces[i] for faces in refined), pair[1]] for i, pair in enumerate(pairs)]
+        self._measure(stretch[first : last + 1], chains)
+        found.update({index: [chain[index - first] for chain in chains] for index in range(first, last + 1)})
         return True
+
+    def _measure(self, stretch: list[Pyramid], chains: list[list[Detection]]) -> None:
+        """Give each face of the chains (one a face, an entry a picture) landmarks measured in smoothly moving boxes."""
+        boxes = np.array([steady_boxes(np.array([face.box for face in chain])) for chain in chains])
+        points = self._detector.measure(stretch, list(boxes.transpose(1, 0, 2)))
+        for number, chain in enumerate(chains):
+            chain[:] = [
+                Detection(face.box, points[index][number].astype(np.float32), face.score)
+                for index, face in enumerate(chain)
+            ]
+
+
+def steady_boxes(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Boxes (N, 4) of consecutive frames as squares (N, 4) that move smoothly: a low polynomial of time.
+
+    Where the motion is livelier than that, the box stays within a small share of the measured one.
+    """
+    squares = square_boxes(boxes)
+    time = np.linspace(-1, 1, len(boxes))
+    size = squares[:, 2] - squares[:, 0]
+    values = np.stack([*box_centre(squares).T, size], 1)
+    degree = 1 if len(boxes) < 6 else 2 if len(boxes) < 10 else 3
+    smooth = np.polynomial.polynomial.polyval(time, np.polynomial.polynomial.polyfit(time, values, degree)).T
+    limit = 0.04 * size[:, None]
+    x, y, side = (values + np.clip(smooth - values, -limit, limit)).T
+    return np.stack([x - side / 2, y - side / 2, x + side / 2, y + side / 2], 1)
 
 
 def match(first: list[Detection], second: list[Detection]) -> list[tuple[Detection, Detection]] | None:

@@ -3,8 +3,8 @@
 In: several channels measured once a frame, with holes. Out: the same channels, smoothed, without holes.
 
 Each channel is a place and a speed that changes by random pushes (constant-velocity model). How strong the pushes are
-against the noise of the measurement is fitted to each channel of each track by maximum likelihood, so that nothing
-here is in pixels; the caller gives channels relative to the face's size.
+against the noise of the measurement is fitted to each channel of each track by maximum likelihood within limits in Hz,
+so that nothing here is in pixels; the caller gives channels relative to the face's size.
 Rauch, Tung and Striebel, "Maximum likelihood estimates of linear dynamic systems", 1965.
 """
 
@@ -12,20 +12,26 @@ import numpy as np
 from filterpy.kalman import KalmanFilter
 from numpy.typing import ArrayLike, NDArray
 
-PUSH_RATIOS = np.geomspace(1e-5, 10, 13)
-"""Candidates for the variance of the push a frame over the variance of the measurement."""
+SLOWEST = 0.3
+"""Hz: no path is smoothed more than to this."""
+CANDIDATES = 6
+"""How many cut-off frequencies between the slowest and the channel's own limit are tried."""
 FIT_FRAMES = 600
 """Frames of a track that the noise is fitted on; more add time, not knowledge."""
 OUTLIER = 3.0
 """Measurements further than this many deviations from the smooth path are trusted less, and then less again."""
 
 
-def smooth(values: ArrayLike, measured: ArrayLike) -> NDArray[np.float64]:
-    """Channels (N, C) smoothed; rows where `measured` (N,) is false are filled in whatever they held."""
+def smooth(values: ArrayLike, measured: ArrayLike, rate: float, limits: ArrayLike) -> NDArray[np.float64]:
+    """Channels (N, C) smoothed; rows where `measured` (N,) is false are filled in whatever they held.
+
+    `rate`: frames a second; `limits` (C,): the fastest motion each channel is believed to make, Hz. The limit is needed
+    since what is measured errs for several frames in the same direction, which no likelihood can tell from motion.
+    """
     values, measured = np.array(values, np.float64), np.asarray(measured, bool)
     if values.shape[0] < 4 or measured.sum() < 4:
         return _interpolated(values, measured)
-    noise, push = fit_noise(values, measured)
+    noise, push = fit_noise(values, measured, rate, np.broadcast_to(np.asarray(limits, np.float64), values.shape[1]))
     trust = np.ones_like(values)
     for _ in range(2):
         path = _smoothed(values, measured, noise / trust, push)
@@ -35,7 +41,16 @@ def smooth(values: ArrayLike, measured: ArrayLike) -> NDArray[np.float64]:
     return _smoothed(values, measured, noise / trust, push)
 
 
-def fit_noise(values: NDArray[np.float64], measured: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+def push_ratio(frequency: ArrayLike, rate: float) -> NDArray[np.float64]:
+    """Variance of the push a frame over that of the measurement, with which the smoothed path passes half of a motion
+    of `frequency` Hz at `rate` frames a second: the smoother's answer is q / (q + r (2 sin(pi f / rate))^4)."""
+    share = np.minimum(np.asarray(frequency, np.float64) / rate, 0.5)
+    return (2 * np.sin(np.pi * share)) ** 4
+
+
+def fit_noise(
+    values: NDArray[np.float64], measured: NDArray[np.bool_], rate: float, limits: NDArray[np.float64]
+) -> tuple[NDArray, NDArray]:
     """Variance of the measurement and of the push, (C,) each, that make the first `FIT_FRAMES` rows most likely.
 
     For each ratio of the two one filter run with unit measurement noise gives the best scale in closed form.
@@ -45,7 +60,8 @@ def fit_noise(values: NDArray[np.float64], measured: NDArray[np.bool_]) -> tuple
         part, seen = values, measured
     best = np.full(values.shape[1], -np.inf)
     noise, push = np.ones(values.shape[1]), np.ones(values.shape[1])
-    for ratio in PUSH_RATIOS:
+    for frequencies in np.geomspace(np.minimum(SLOWEST, limits), limits, CANDIDATES):
+        ratio = push_ratio(frequencies, rate)
         squared, spread, count = _innovations(part, seen, ratio)
         scale = np.maximum(squared / count, 1e-16)
         likelihood = -0.5 * (count * np.log(scale) + spread)
@@ -58,29 +74,24 @@ def fit_noise(values: NDArray[np.float64], measured: NDArray[np.bool_]) -> tuple
     return noise, push
 
 
-def _innovations(values: NDArray, measured: NDArray, ratio: float) -> tuple[NDArray, float, int]:
-    """Sum of squared scaled surprises (C,), sum of log variances and count, for unit noise and one push ratio.
-
-    With unit noise the variances do not depend on the values, so that all channels share them.
-    """
+def _innovations(values: NDArray, measured: NDArray, ratio: NDArray) -> tuple[NDArray, NDArray, int]:
+    """Sums of squared scaled surprises and of log variances (C,), and their count: unit noise, push ratios (C,)."""
     first = int(np.flatnonzero(measured)[0])
     place, speed = values[first].copy(), np.zeros(values.shape[1])
-    p = np.array([[1.0, 0.0], [0.0, 1.0]])
-    squared, spread, count = np.zeros(values.shape[1]), 0.0, 0
+    a, b, d = np.ones_like(ratio), np.zeros_like(ratio), np.ones_like(ratio)
+    squared, spread, count = np.zeros(values.shape[1]), np.zeros(values.shape[1]), 0
     for row in range(first + 1, len(values)):
         place = place + speed
-        a, b, d = p[0, 0] + 2 * p[0, 1] + p[1, 1], p[0, 1] + p[1, 1], p[1, 1]
-        a, b, d = a + ratio / 4, b + ratio / 2, d + ratio
+        a, b, d = a + 2 * b + d + ratio / 4, b + d + ratio / 2, d + ratio
         if measured[row]:
             total = a + 1
             surprise = values[row] - place
-            if count or row > first + 1:
+            if row > first + 1:
                 squared += surprise**2 / total
                 spread += np.log(total)
                 count += 1
             place, speed = place + a / total * surprise, speed + b / total * surprise
             a, b, d = a / total, b / total, d - b * b / total
-        p = np.array([[a, b], [b, d]])
     return squared, spread, max(count, 1)
 
 

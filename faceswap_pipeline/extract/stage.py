@@ -137,7 +137,7 @@ def _faces(scans: Sequence[Scan], mean_face: MeanFace) -> list[_Face]:
         for track in link(scan.faces, scan.cuts, max_gap):
             if not _believable(track, scan):
                 continue
-            aligned = align_track(mean_face, track.landmarks, ~track.filled)
+            aligned = align_track(mean_face, track.landmarks, ~track.filled, float(scan.rate))
             samples = scan.samples_of(track)
             look = people.TrackLook(
                 source, int(track.frames[0]), int(track.frames[-1]), int((~track.filled).sum()), samples
