@@ -6,7 +6,7 @@ what the container cannot hold is converted, or written beside the film.
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,14 +47,18 @@ class StreamCopier:
         self._source, self._out, self._target, self._shift = source, out, target, shift
         self._beside_files: list[OutputContainer] = []
         self._routes: dict[int, _Route] = {}
-        for stream in source.streams:
-            route = self._route(stream)
-            if route is not None:
-                self._routes[stream.index] = route
-            else:
-                stream.discard = Discard.all
         self._packets = self._demuxed()
-        self._next: Packet | None = next(self._packets, None)
+        try:
+            for stream in source.streams:
+                route = self._route(stream)
+                if route is not None:
+                    self._routes[stream.index] = route
+                else:
+                    stream.discard = Discard.all
+            self._next: Packet | None = next(self._packets, None)
+        except BaseException:
+            self.abandon()
+            raise
         _copy_file_tags(source, out, shift)
 
     def pump(self, until: Fraction | None) -> None:
@@ -63,16 +67,18 @@ class StreamCopier:
             packet = self._next
             self._next = next(self._packets, None)
             route = self._routes[packet.stream_index]
-            self._shifted(packet)
-            route.feed(packet)
+            self._move(packet)
+            with film_errors(self._target):
+                route.feed(packet)
 
     def finish(self) -> None:
         """Mux all that is left and close the files beside the film."""
         self.pump(None)
-        for route in self._routes.values():
-            route.feed(None)
-        for file in self._beside_files:
-            file.close()
+        with film_errors(self._target):
+            for route in self._routes.values():
+                route.feed(None)
+            for file in self._beside_files:
+                file.close()
 
     def abandon(self) -> None:
         """Close and remove the files beside the film."""
@@ -100,7 +106,7 @@ class StreamCopier:
         assert ticks is not None
         return ticks * Fraction(packet.time_base) + self._shift
 
-    def _shifted(self, packet: Packet) -> None:
+    def _move(self, packet: Packet) -> None:
         if self._shift:
             ticks = round(self._shift / Fraction(packet.time_base))
             packet.pts = None if packet.pts is None else packet.pts + ticks
@@ -175,12 +181,13 @@ def can_hold(format_name: str, stream: Stream) -> bool:
     return True
 
 
-def mux(out: OutputContainer, packets: list[Any], path: Path) -> None:
-    """Write packets. Raises StorageError when the disk is full or gone, VideoError for anything else."""
+@contextmanager
+def film_errors(path: Path) -> Iterator[None]:
+    """Turn what FFmpeg says while writing into a StorageError (disk full, rights) or a VideoError (anything else)."""
     try:
         with storage_errors(path):
             try:
-                out.mux(packets)
+                yield
             except FFmpegError as error:
                 raise OSError(error.errno, error.strerror) from error
     except OSError as error:
@@ -206,7 +213,7 @@ class _Copy:
             packet.pts = max(packet.pts or 0, packet.dts)
         self._last = packet.dts
         packet.stream = self._stream
-        mux(self._out, [packet], Path(self._out.name))
+        self._out.mux(packet)
 
 
 class _ToAac:
@@ -231,9 +238,9 @@ class _ToAac:
         except FFmpegError:  # a damaged packet: its sound is missing, the rest keeps its time
             frames = []
         for frame in frames:
-            mux(self._out, self._stream.encode(frame), Path(self._out.name))
+            self._out.mux(self._stream.encode(frame))
         if packet is None:
-            mux(self._out, self._stream.encode(None), Path(self._out.name))
+            self._out.mux(self._stream.encode(None))
 
 
 class _ToMovText:
@@ -268,7 +275,7 @@ class _ToMovText:
         encoded.pts = encoded.dts = packet.pts if packet.pts is not None else packet.dts
         encoded.duration = packet.duration or 0
         encoded.stream = self._stream
-        mux(self._out, [encoded], Path(self._out.name))
+        self._out.mux(encoded)
 
 
 def _copy_file_tags(source: InputContainer, out: OutputContainer, shift: Fraction) -> None:

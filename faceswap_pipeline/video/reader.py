@@ -4,7 +4,7 @@ In: a path. Out: an iterator of `Frame`, decoded ahead on a thread; the planes s
 """
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice
@@ -55,7 +55,7 @@ class Frame:
     color: ColorTags
     """Resolved: nothing is unspecified."""
     duration: Fraction = Fraction(0)
-    """Seconds that it is shown, as the source says; 0 when it does not."""
+    """Seconds that it is shown: to the next frame, or to the end of the source."""
     bits: int = 8
     """Bits per sample in the source; the planes hold 8."""
 
@@ -174,30 +174,51 @@ def _decode(path: Path, warnings: list[str], *, tolerant: bool, plain_until: int
         stream = video_stream(container, path)
         stream.thread_type = "SLICE" if tolerant else "AUTO"
         make = _FrameMaker(stream, warnings)
-        troubles = yield from _made(_decoded(container, stream, tolerant=tolerant), make, plain_until)
+        troubles: list[str] = []
+        frames = (
+            make(raw, plain=make.count < plain_until)
+            for raw in _decoded(container, stream, troubles, tolerant=tolerant)
+        )
+        yield from _with_durations(frames, stream_end(container, stream), troubles)
         if make.count == 0:
             raise VideoError(f"{path}: not one frame of its video could be decoded")
         if troubles:
             warnings.append(f"{path.name} is damaged or cut off: {make.count} frames could be decoded ({troubles[0]})")
 
 
-def _made(
-    decoded: Generator[VideoFrame, None, list[str]], make: "_FrameMaker", plain_until: int
-) -> Generator[Frame, None, list[str]]:
-    """Frames out of decoded ones; returns what `decoded` returns."""
-    while True:
-        try:
-            raw = next(decoded)
-        except StopIteration as end:
-            return end.value
-        yield make(raw, plain=make.count < plain_until)
+def _with_durations(frames: Iterator[Frame], end: Fraction | None, troubles: list[str]) -> Generator[Frame, None, None]:
+    """The frames with the time to the next one as duration; the last is shown until `end` unless there was trouble.
+
+    What mp4 states per frame is the distance in decoding order, which is not how long a frame is shown.
+    """
+    held: Frame | None = None
+    for frame in frames:
+        if held is not None:
+            yield _lasting(held, frame.pts - held.pts)
+        held = frame
+    if held is not None:
+        rest = end - held.pts if end is not None and not troubles else Fraction(0)
+        yield _lasting(held, rest if rest > 0 else held.duration)
+
+
+def _lasting(frame: Frame, duration: Fraction) -> Frame:
+    base = frame.planes.time_base
+    if base:
+        frame.planes.duration = int(duration / base)
+    return replace(frame, duration=duration)
+
+
+def stream_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """When the last frame of a video ends, in seconds, where the container keeps that exactly."""
+    if "mp4" not in container.format.name.split(",") or not stream.duration or not stream.time_base:
+        return None
+    return ((stream.start_time or 0) + stream.duration) * Fraction(stream.time_base)
 
 
 def _decoded(
-    container: InputContainer, stream: VideoStream, *, tolerant: bool
-) -> Generator[VideoFrame, None, list[str]]:
-    """What the decoder gives; returns one line per trouble."""
-    troubles: list[str] = []
+    container: InputContainer, stream: VideoStream, troubles: list[str], *, tolerant: bool
+) -> Generator[VideoFrame, None, None]:
+    """What the decoder gives; when `tolerant`, one line per trouble goes to `troubles`, else the first is raised."""
     packets = 0
 
     def trouble(text: str) -> None:
@@ -227,13 +248,13 @@ def _decoded(
     while True:
         try:
             yield from stream.decode(None)
-            return troubles
+            return
         except EndOfFileError:
-            return troubles
+            return
         except FFmpegError as error:
             trouble(str(error.strerror))
             if len(troubles) > packets:
-                return troubles
+                return
 
 
 def _promised_packets(container: InputContainer, stream: VideoStream) -> int:
@@ -280,15 +301,23 @@ def _entered(path: Path, start: int, start_pts: Fraction) -> Generator[Frame, No
             return
         stream.codec_context.reorder_depth = depth
         make = _FrameMaker(stream, [], start)
-        found = False
-        for raw in _decoded(container, stream, tolerant=False):
-            pts = None if raw.pts is None else raw.pts * Fraction(stream.time_base)
-            if not found and (pts is None or pts > start_pts):
-                return
-            make.see(raw)
-            if found or pts == start_pts:
-                found = True
-                yield make(raw)
+        frames = _made_from(start_pts, _decoded(container, stream, [], tolerant=False), make, stream)
+        yield from _with_durations(frames, stream_end(container, stream), [])
+
+
+def _made_from(
+    start_pts: Fraction, decoded: Iterator[VideoFrame], make: "_FrameMaker", stream: VideoStream
+) -> Generator[Frame, None, None]:
+    """Frames from the one at exactly `start_pts` on; nothing when the decoder does not give it."""
+    found = False
+    for raw in decoded:
+        pts = None if raw.pts is None else raw.pts * Fraction(stream.time_base or 0)
+        if not found and (pts is None or pts > start_pts):
+            return
+        make.see(raw)
+        if found or pts == start_pts:
+            found = True
+            yield make(raw)
 
 
 class _FrameMaker:
@@ -319,7 +348,7 @@ class _FrameMaker:
         pts = self._clock(raw)
         if self._clock.corrected == 1:
             self._say("some frames had no time or one before their predecessor: put in order")
-        duration = (raw.duration or 0) * self._clock.base
+        duration = (raw.duration or 0) * self._clock.base or self._clock.length
         color = frame_color(self._stream, raw)
         index = self.count
         self.count += 1
@@ -356,7 +385,7 @@ class _Clock:
         self.corrected = 0
         rate = stream.average_rate or stream.guessed_rate or PICTURE_RATE
         ticks = round(1 / (Fraction(rate) * self.base))
-        self._length = max(ticks, 1) * self.base
+        self.length = max(ticks, 1) * self.base
         self._shift = Fraction(0)
         self._last: Fraction | None = None
 
@@ -365,15 +394,15 @@ class _Clock:
         last = self._last
         ticks = frame.pts if frame.pts is not None else None
         if ticks is None:
-            pts = Fraction(0) if last is None else last + self._length
+            pts = Fraction(0) if last is None else last + self.length
             self.corrected += 1
         else:
             pts = ticks * self.base + self._shift
             if last is not None and pts <= last:
                 self.corrected += 1
                 if last - pts > _JUMP:
-                    self._shift += last + self._length - pts
-                    pts = last + self._length
+                    self._shift += last + self.length - pts
+                    pts = last + self.length
                 else:
                     pts = last + self.base
         self._last = pts

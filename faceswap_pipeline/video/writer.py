@@ -4,25 +4,18 @@ In: `Frame`s in the order of their times, the `VideoInfo` of their source. Out: 
 not there.
 """
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from fractions import Fraction
-from math import lcm
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import av
 from av.codec.codec import UnknownCodecError
-from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from faceswap_pipeline.errors import VideoError
-from faceswap_pipeline.storage import storage_errors, sync_file, sync_folder
-from faceswap_pipeline.video.copying import StreamCopier, add_copy, mux
 from faceswap_pipeline.video.encoders import (
     ENCODERS,
     FALLBACK,
@@ -31,15 +24,10 @@ from faceswap_pipeline.video.encoders import (
     encoder_options,
     find_encoder,
 )
+from faceswap_pipeline.video.film import FilmFile
 from faceswap_pipeline.video.info import UNSPECIFIED, ColorTags, VideoInfo, open_video
 from faceswap_pipeline.video.planes import empty_like, plane_views, with_full_chroma
-from faceswap_pipeline.video.reader import Frame
-
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""FFmpeg's name of the container, by the ending of the file."""
-
-_LATE_START = Fraction(60)
-_LARGEST_TIMESCALE = 2**31 - 1
+from faceswap_pipeline.video.reader import Frame, stream_end
 
 
 class VideoWriter:
@@ -70,13 +58,14 @@ class VideoWriter:
         find_encoder(encoder, quality, preset)
         self._choice = (encoder, quality, preset)
         self._info = info
-        self._file = _FilmFile(path, info, copy_from, self.notes)
+        self._file = FilmFile(path, info, copy_from, self.notes)
         self._base = Fraction(1, info.time_base.denominator)
         self._stream: Any = None
         self._pixel_format = ""
         self._last_ticks: int | None = None
         self._durations: dict[int, int] = {}
         self._written = self._muxed = 0
+        self._end = Fraction(0)
 
     def __enter__(self) -> Self:
         self._file.open()
@@ -94,7 +83,7 @@ class VideoWriter:
             self._mux(self._encoded(None))
             if self._muxed != self._written:
                 raise VideoError(f"{self._file.path}: {self._written} frames went in, {self._muxed} came out")
-            self._file.finish()
+            self._file.finish(self._end)
         except BaseException:
             self._file.abandon()
             raise
@@ -122,6 +111,7 @@ class VideoWriter:
         length = frame.duration or 1 / self._info.rate
         planes.duration = self._durations[ticks] = max(1, round(length / self._base))
         self._written += 1
+        self._end = frame.pts + self._file.shift + length
         self._mux(self._encoded(planes))
 
     def _encoded(self, planes: VideoFrame | None) -> list[Packet]:
@@ -199,8 +189,9 @@ def join_segments(segments: Sequence[Path], out: Path, info: VideoInfo, copy_fro
     if not segments:
         raise VideoError(f"{out}: there is no segment to join")
     notes: list[str] = []
-    file = _FilmFile(out, info, copy_from, notes)
+    file = FilmFile(out, info, copy_from, notes)
     delay = max(_reorder_delay(path) for path in segments)
+    end: Fraction | None = None
     file.open()
     try:
         file.add_video_like(segments[0])
@@ -208,14 +199,16 @@ def join_segments(segments: Sequence[Path], out: Path, info: VideoInfo, copy_fro
         for number, path in enumerate(segments):
             with open_video(path) as container:
                 file.check_same_coding(container, path)
-                packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+                stream = container.streams.video[0]
+                packets = [packet for packet in container.demux(stream) if packet.size]
+                end = stream_end(container, stream)
                 clock.stamp(packets, path)
                 if number == 0:
                     base = Fraction(packets[0].time_base)
                     file.start(min(packet.pts or 0 for packet in packets) * base - file.shift)
                 for packet in packets:
                     file.mux_video(packet)
-        file.finish()
+        file.finish(end)
     except BaseException:
         file.abandon()
         raise
@@ -231,23 +224,28 @@ class _JoinClock:
 
     def __init__(self, delay: int) -> None:
         self._delay = delay
-        self._shown: list[int] = []
+        self._waiting: list[int] = []
+        self._last: int | None = None
 
     def stamp(self, packets: list[Packet], path: Path) -> None:
         """Set the decoding times of a segment's packets."""
         shown = sorted(packet.pts for packet in packets if packet.pts is not None)
         if len(shown) < len(packets) or not shown:
             raise VideoError(f"{path}: this segment has no times or no pictures. Remove it and convert again")
-        if self._shown and shown[0] <= self._shown[-1]:
+        if self._last is not None and shown[0] <= self._last:
             raise VideoError(f"{path}: this segment overlaps the one before it. Remove both and convert again")
-        if not self._shown:
+        if self._last is None:
             # Before the first picture: as far apart as the first two, or one tick.
             step = shown[1] - shown[0] if len(shown) > 1 else 1
-            self._shown = [shown[0] - step * (self._delay - i) for i in range(self._delay)]
-        times = self._shown + shown
+            self._waiting = [shown[0] - step * (self._delay - i) for i in range(self._delay)]
+        times = self._waiting + shown
         for packet, time in zip(packets, times, strict=False):
             packet.dts = time
-        self._shown = times[len(times) - self._delay :] if self._delay else shown[-1:]
+        # Until the next picture is shown; mp4 itself only knows the distance in decoding order.
+        lengths = {time: after - time for time, after in zip(shown, shown[1:], strict=False)}
+        for packet in packets:
+            packet.duration = lengths.get(packet.pts or 0, packet.duration)
+        self._waiting, self._last = times[len(packets) :], shown[-1]
 
 
 def _reorder_delay(path: Path) -> int:
@@ -256,157 +254,6 @@ def _reorder_delay(path: Path) -> int:
         shown = [packet.pts for packet in container.demux(container.streams.video[0]) if packet.size]
     order = {pts: rank for rank, pts in enumerate(sorted(pts for pts in shown if pts is not None))}
     return max((index - order[pts] for index, pts in enumerate(shown) if pts is not None), default=0)
-
-
-class _FilmFile:
-    """The file of a film while it is being written beside its place, and the streams copied into it."""
-
-    def __init__(self, path: Path, info: VideoInfo, copy_from: Path | None, notes: list[str]) -> None:
-        name = FORMATS.get(path.suffix.lower())
-        if name is None:
-            raise VideoError(f"{path}: films end in {', '.join(FORMATS)}; name the output so")
-        self.path = path
-        self.format_name = name
-        self.shift = _shift(info, notes)
-        self._part = path.with_name(f".{path.name}.part")
-        self._info = info
-        self._copy_from = copy_from
-        self._notes = notes
-        self._out: OutputContainer | None = None
-        self._source: Any = None
-        self._copier: StreamCopier | None = None
-        self._video: Any = None
-
-    @property
-    def out(self) -> OutputContainer:
-        """The open output."""
-        assert self._out is not None
-        return self._out
-
-    def open(self) -> None:
-        """Create the file beside. Raises StorageError when that is not possible, VideoError for a bad `copy_from`."""
-        with storage_errors(self.path):
-            try:
-                self._part.touch()
-            except FileNotFoundError as error:
-                raise VideoError(f"{self.path}: there is no folder {self.path.parent}") from error
-        self._out = av.open(f"file:{self._part}", "w", format=self.format_name)
-
-    def reopen(self) -> None:
-        """Begin again with no stream."""
-        assert self._out is not None
-        self._out.close()
-        self.open()
-
-    def add_video_like(self, segment: Path) -> None:
-        """Add a stream for the packets of a finished segment."""
-        with open_video(segment) as container:
-            template = container.streams.video[0]
-            self._coding = _coding(container)
-            self._video = add_copy(self.out, template)
-            self._video.codec_context.framerate = self._info.rate
-            encoder_tag = template.codec_context.codec_tag
-            if self.format_name in ("mp4", "mov") and encoder_tag in ("hvc1", "avc1"):
-                self._video.codec_context.codec_tag = encoder_tag
-
-    def check_same_coding(self, container: InputContainer, path: Path) -> None:
-        """Raise VideoError when a segment needs another decoder set-up than the first."""
-        if _coding(container) != self._coding:
-            raise VideoError(f"{path}: this segment was encoded with other options. Remove it and convert again")
-
-    def start(self, first_pts: Fraction) -> None:
-        """Add the copied streams and write the header; `first_pts` is the source's time of the first frame."""
-        out = self.out
-        self._video = self._video or out.streams.video[0]
-        if self._copy_from is not None:
-            self._source = open_video(self._copy_from)
-            container = self._source.__enter__()
-            self._copier = StreamCopier(container, out, self.path, self.shift)
-            self._notes.extend(self._copier.notes)
-            self._said = len(self._copier.notes)
-        if self.format_name in ("mp4", "mov"):
-            starts = [first_pts + self.shift]
-            if self._copier is not None:
-                starts += [stream.start + self.shift for stream in self._info.streams if stream.start is not None]
-            out.container_options.update({"movflags": "+faststart", "movie_timescale": str(_movie_timescale(starts))})
-        with storage_errors(self.path):
-            out.start_encoding()
-
-    def mux_video(self, packet: Packet) -> None:
-        """Write a video packet, and before it what of the other streams comes before it."""
-        if self._copier is not None:
-            ticks = packet.dts if packet.dts is not None else packet.pts
-            assert ticks is not None
-            self._copier.pump(ticks * Fraction(packet.time_base))
-        packet.stream = self._video
-        mux(self.out, [packet], self.path)
-
-    def finish(self) -> None:
-        """Write what is left, close, flush to the disk and rename into place."""
-        if self._copier is not None:
-            self._copier.finish()
-            self._notes.extend(self._copier.notes[self._said :])
-        try:
-            with storage_errors(self.path):
-                try:
-                    self.out.close()
-                except FFmpegError as error:
-                    raise OSError(error.errno, error.strerror) from error
-        except OSError as error:
-            raise VideoError(f"{self.path} cannot be finished: {error.strerror}") from error
-        self._close_source()
-        pairs = [(self._part, self.path), *(self._copier.beside if self._copier else [])]
-        for part, _ in pairs:
-            sync_file(part)
-        with storage_errors(self.path):
-            for part, place in reversed(pairs):
-                os.replace(part, place)
-        sync_folder(self.path.parent)
-
-    def abandon(self) -> None:
-        """Close and remove everything written."""
-        if self._out is not None:
-            with suppress(FFmpegError, OSError):
-                self._out.close()
-        if self._copier is not None:
-            self._copier.abandon()
-        self._close_source()
-        with suppress(OSError):
-            self._part.unlink(missing_ok=True)
-
-    def _close_source(self) -> None:
-        if self._source is not None:
-            self._source.__exit__(None, None, None)
-            self._source = None
-
-
-def _coding(container: InputContainer) -> tuple[object, ...]:
-    """What must be equal for packets to share one stream."""
-    context = container.streams.video[0].codec_context
-    return (context.codec.name, context.extradata, context.width, context.height, context.pix_fmt)
-
-
-def _movie_timescale(starts: Sequence[Fraction]) -> int:
-    """Ticks per second of the film's own clock, in which mp4 states where each stream begins: exact for all of them."""
-    scale = 1000
-    for start in starts:
-        wider = lcm(scale, start.denominator)
-        scale = wider if wider <= _LARGEST_TIMESCALE else scale
-    return scale
-
-
-def _shift(info: VideoInfo, notes: list[str]) -> Fraction:
-    """Seconds added to all times of a source that begins before 0 or very late; noted when not 0."""
-    starts = [stream.start for stream in info.streams if stream.start is not None and stream.kind in ("video", "audio")]
-    pictures = [stream.start for stream in info.streams if stream.start is not None and stream.kind == "video"]
-    if pictures and pictures[0] < 0:
-        shift = -pictures[0]
-    elif starts and min(starts) > _LATE_START:
-        shift = -min(starts)
-    else:
-        return Fraction(0)
-    notes.append(f"all times are moved by {float(shift):.3f} s: the source begins at {float(min(starts)):.3f} s")
-    return shift
 
 
 def _as_format(planes: VideoFrame, pixel_format: str, color: ColorTags) -> VideoFrame:
