@@ -10,14 +10,12 @@ About ten minutes on two cores, nearly all of it the detector.
 """
 
 import argparse
-import json
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+from faces import CLASSES, INNER_FACE, MIRROR, Faces, read_faces, split_by_person
 from numpy.typing import NDArray
 
 from faceswap_pipeline.detection.meanface import (
@@ -29,87 +27,13 @@ from faceswap_pipeline.detection.meanface import (
 )
 from faceswap_pipeline.geometry import Array
 
-FIRST_VALIDATION_PERSON = 480
-LEAST_FACE_SHARE = 0.06
-"""Pictures with less face than this (hair over it, strong profile) are left out."""
 OVAL_POINTS = 48
-INNER_CLASSES = (1, 2, 4, 5, 6)
-SKIN = 3
-MIRROR = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
-    + [
-        45,
-        44,
-        43,
-        42,
-        47,
-        46,
-        39,
-        38,
-        37,
-        36,
-        41,
-        40,
-        *range(54, 47, -1),
-        *range(59, 54, -1),
-        *range(64, 59, -1),
-        67,
-        66,
-        65,
-    ]
-)
-"""For each of the 68 landmarks, the one it becomes in a mirrored picture."""
+SKIN = CLASSES.index("skin")
 FIVE_MIRROR = np.array([1, 0, 2, 4, 3])
 FLIP = np.array([-1.0, 1.0, 1.0])
 
 
 Indexes = NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures: names, landmarks (N, 68, 2) px, rotations (N, 3, 3) in our axes, angles (N, 3) degrees,
-    people (N,).
-    """
-
-    images: list[Path]
-    labels: list[Path]
-    landmarks: Array
-    rotations: Array
-    angles: Array
-    boxes: Array
-    people: Array
-
-    def __getitem__(self, keep) -> "Pictures":
-        chosen = np.arange(len(self.images))[keep]
-        return Pictures(
-            [self.images[i] for i in chosen],
-            [self.labels[i] for i in chosen],
-            *(values[chosen] for values in (self.landmarks, self.rotations, self.angles, self.boxes, self.people)),
-        )
-
-
-def read_pictures(folder: Path) -> Pictures:
-    """All usable pictures of the folder; pixel centres moved to whole numbers, camera axes to x right, y down, z
-    away.
-    """
-    rows = [json.loads(line) for line in (folder / "faces.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if row["face_share"] >= LEAST_FACE_SHARE]
-    axes = np.diag([1.0, -1.0, -1.0])
-    return Pictures(
-        [folder / row["image"] for row in rows],
-        [folder / row["label"] for row in rows],
-        np.array([row["landmarks"] for row in rows]) - 0.5,
-        np.array([axes @ np.array(row["rotation"]) @ axes for row in rows]),
-        np.array([[row["yaw"], row["pitch"], row["roll"]] for row in rows]),
-        np.array([row["face_box"] for row in rows]) - 0.5,
-        np.array([row["identity"] for row in rows]),
-    )
-
-
-def read_image(path: Path, mode: int) -> NDArray[np.uint8]:
-    """The picture in OpenCV's order of channels."""
-    return np.asarray(cv2.imread(str(path), mode), np.uint8)
 
 
 def turned(points: Array, rotations: Array) -> Array:
@@ -132,7 +56,7 @@ def fit_points(measured: Array, rotations: Array, scale: Array, place: Array) ->
     return np.linalg.solve(normal, right).T
 
 
-def fit_mean_points(pictures: Pictures, rounds: int = 60) -> tuple[Array, Array, Array]:
+def fit_mean_points(pictures: Faces, rounds: int = 60) -> tuple[Array, Array, Array]:
     """The mean landmarks (68, 3), symmetric, at a root-mean-square radius of one; scale (N,) and place (N, 2) of
     every picture.
     """
@@ -149,17 +73,17 @@ def fit_mean_points(pictures: Pictures, rounds: int = 60) -> tuple[Array, Array,
     return points, *fit_scale_and_place(pictures.landmarks, turned(points, pictures.rotations))
 
 
-def border_points(pictures: Pictures, every: int = 4) -> tuple[Array, Array, Indexes]:
+def border_points(pictures: Faces, every: int = 4) -> tuple[Array, Array, Indexes]:
     """Where inner face meets other skin: points (M, 2) px, outward directions (M, 2), picture index (M,).
 
     Borders to hair, clothes and background are no part of it: there something covers the oval or the face's outline
     does.
     """
     kind = np.zeros(256, np.uint8)
-    kind[list(INNER_CLASSES)], kind[SKIN] = 1, 2
+    kind[list(INNER_FACE)], kind[SKIN] = 1, 2
     points, outward, index = [], [], []
-    for number, path in enumerate(pictures.labels):
-        label = kind[read_image(path, cv2.IMREAD_GRAYSCALE)]
+    for number in range(len(pictures)):
+        label = kind[pictures.label(number)]
         for step in ((1, 0), (-1, 0), (0, 1), (0, -1)):
             beside = np.roll(label, (-step[1], -step[0]), (0, 1))
             found = np.argwhere((label == 1) & (beside == 2))[number % every :: every, ::-1]
@@ -169,7 +93,7 @@ def border_points(pictures: Pictures, every: int = 4) -> tuple[Array, Array, Ind
     return np.concatenate(points), np.concatenate(outward), np.concatenate(index)
 
 
-def fit_oval(pictures: Pictures, scale: Array, place: Array, rounds: int = 30) -> Array:
+def fit_oval(pictures: Faces, scale: Array, place: Array, rounds: int = 30) -> Array:
     """The closed curve (K, 3) whose projections lie on the label's border: nearest segment, then point-to-line least
     squares.
 
@@ -222,7 +146,7 @@ def _oval_system(oval, rotations, pixels, outward, index, reach):
     return normal.reshape(3 * OVAL_POINTS, -1), right.ravel(), count
 
 
-def detect_five(pictures: Pictures, every: int) -> tuple[Array, Indexes]:
+def detect_five(pictures: Faces, every: int) -> tuple[Array, Indexes]:
     """MTCNN's five sub-pixel landmarks (M, 5, 2) in every n-th picture, and the pictures' indexes (M,); misses are
     left out.
     """
@@ -236,8 +160,7 @@ def detect_five(pictures: Pictures, every: int) -> tuple[Array, Indexes]:
     detector: Any = MTCNN(stages=stages)
     five, index = [], []
     for number in range(0, len(pictures.images), every):
-        image = cv2.cvtColor(read_image(pictures.images[number], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        found = detector.detect_faces(image, output_type="numpy", box_format="xyxy").reshape(-1, 16)
+        found = detector.detect_faces(pictures.picture(number), output_type="numpy", box_format="xyxy").reshape(-1, 16)
         found = found[found[:, 5] > 0.9]
         if len(found):
             centres = (found[:, 1:3] + found[:, 3:5]) / 2
@@ -263,7 +186,7 @@ def fit_five(measured: Array, rotations: Array, scale: Array, place: Array) -> t
     return points, both.T @ both / len(both)
 
 
-def face_centre_depth(pictures: Pictures, scale: Array, place: Array) -> float:
+def face_centre_depth(pictures: Faces, scale: Array, place: Array) -> float:
     """The depth at which a point stays in the middle of the face's box while the head turns (least squares over
     x).
     """
@@ -272,7 +195,7 @@ def face_centre_depth(pictures: Pictures, scale: Array, place: Array) -> float:
     return float((slope * middle).sum() / (slope**2).sum())
 
 
-def measure(training: Pictures, every: int) -> MeanFace:
+def measure(training: Faces, every: int) -> MeanFace:
     """The mean face of the training pictures, in its final frame and unit."""
     points, scale, place = fit_mean_points(training)
     oval = fit_oval(training[::2], scale[::2], place[::2])
@@ -285,7 +208,7 @@ def measure(training: Pictures, every: int) -> MeanFace:
     )
 
 
-def report(face: MeanFace, validation: Pictures, every: int) -> None:
+def report(face: MeanFace, validation: Faces, every: int) -> None:
     """Print what the mean face does on people it was not measured on."""
     measured, index = detect_five(validation, every)
     held = validation[index]
@@ -311,14 +234,10 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the .npz to write")
     parser.add_argument("--every", type=int, default=3, help="run the detector on every n-th picture")
     arguments = parser.parse_args()
-    pictures = read_pictures(arguments.faces)
-    face = measure(pictures[pictures.people < FIRST_VALIDATION_PERSON], arguments.every)
+    training, validation = split_by_person(read_faces(arguments.faces))
+    face = measure(training, arguments.every)
     np.savez(arguments.out, **{name: getattr(face, name) for name in MeanFace.__dataclass_fields__})
-    report(
-        load_mean_face(arguments.out),
-        pictures[pictures.people >= FIRST_VALIDATION_PERSON],
-        max(1, arguments.every // 2),
-    )
+    report(load_mean_face(arguments.out), validation, max(1, arguments.every // 2))
 
 
 if __name__ == "__main__":
