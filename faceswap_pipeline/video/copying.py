@@ -23,6 +23,7 @@ from faceswap_pipeline.video.info import codec_name
 
 # Subtitles that are pictures: nothing turns them into text.
 _PICTURE_SUBTITLES = {"dvd_subtitle", "hdmv_pgs_subtitle", "dvb_subtitle", "xsub", "dvb_teletext"}
+_EMPTY_LINE = b"\0\0"  # of mov_text: a text of length 0
 _FILE_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _AAC_BITS_PER_CHANNEL = 96000
@@ -46,6 +47,8 @@ class StreamCopier:
         """Files beside the film: where they are being written, where they belong."""
         self._source, self._out, self._target, self._shift = source, out, target, shift
         self._beside_files: list[OutputContainer] = []
+        self.time_bases: list[Fraction] = []
+        """Units in which the times of the copied streams are exact."""
         self._routes: dict[int, _Route] = {}
         self._packets = self._demuxed()
         try:
@@ -53,6 +56,7 @@ class StreamCopier:
                 route = self._route(stream)
                 if route is not None:
                     self._routes[stream.index] = route
+                    self.time_bases.append(Fraction(stream.time_base or 1))
                 else:
                     stream.discard = Discard.all
             self._next: Packet | None = next(self._packets, None)
@@ -199,10 +203,12 @@ class _Copy:
 
     def __init__(self, out: OutputContainer, stream: Stream, on_disorder: Callable[[], None]) -> None:
         self._out, self._stream, self._on_disorder = out, stream, on_disorder
+        # mp4 writes the empty samples between two lines itself: those of the source would double them.
+        self._drops_gaps = codec_name(stream) == "mov_text" and out.format.name in ("mp4", "mov")
         self._last: int | None = None
 
     def feed(self, packet: Packet | None) -> None:
-        if packet is None:
+        if packet is None or (self._drops_gaps and bytes(packet) == _EMPTY_LINE):
             return
         if packet.dts is None:
             packet.dts = packet.pts

@@ -48,6 +48,7 @@ class FilmFile:
         self._video: Any = None
         self._held: Packet | None = None
         self._lead: Fraction | None = None
+        self._latest = -(2**62)
 
     @property
     def out(self) -> OutputContainer:
@@ -97,10 +98,11 @@ class FilmFile:
             self._notes.extend(self._copier.notes)
             self._said = len(self._copier.notes)
         if self.format_name in ("mp4", "mov"):
-            starts = [first_pts + self.shift]
+            exact = [self._info.time_base, first_pts + self.shift]
             if self._copier is not None:
-                starts += [stream.start + self.shift for stream in self._info.streams if stream.start is not None]
-            out.container_options.update({"movflags": "+faststart", "movie_timescale": str(_movie_timescale(starts))})
+                exact += self._copier.time_bases
+                exact += [stream.start + self.shift for stream in self._info.streams if stream.start is not None]
+            out.container_options.update({"movflags": "+faststart", "movie_timescale": str(_movie_timescale(exact))})
         with film_errors(self.path):
             out.start_encoding()
 
@@ -112,6 +114,7 @@ class FilmFile:
         if self._held is not None:
             self._mux(self._held)
         self._held = packet
+        self._latest = max(self._latest, packet.pts)
 
     def _mux(self, packet: Packet) -> None:
         if self._copier is not None:
@@ -134,7 +137,8 @@ class FilmFile:
         if end is not None:
             lead = round((self._lead or Fraction(0)) / base)
             packet.dts = max(packet.dts, packet.pts - lead)
-            packet.duration = max(1, round(end / base) - lead - packet.dts)
+            shown_last = packet.pts >= self._latest
+            packet.duration = max(1, round(end / base) - (packet.pts if shown_last else lead + packet.dts))
         self._mux(packet)
         self._held = None
 
@@ -178,11 +182,14 @@ def _coding(container: InputContainer) -> tuple[object, ...]:
     return (context.codec.name, context.extradata, context.width, context.height, context.pix_fmt)
 
 
-def _movie_timescale(starts: Sequence[Fraction]) -> int:
-    """Ticks per second of the film's own clock, in which mp4 states where each stream begins: exact for all of them."""
-    scale = 1000
-    for start in starts:
-        wider = lcm(scale, start.denominator)
+def _movie_timescale(exact: Sequence[Fraction]) -> int:
+    """Ticks per second of the film's own clock, in which mp4 states where each stream begins and how long it lasts.
+
+    Every time in `exact` is a whole number of ticks, as far as 31 bits allow; the first ones come first.
+    """
+    scale = 1
+    for time in exact:
+        wider = lcm(scale, time.denominator)
         scale = wider if wider <= _LARGEST_TIMESCALE else scale
     return scale
 
@@ -194,7 +201,8 @@ def _shift(info: VideoInfo, notes: list[str]) -> Fraction:
     if pictures and pictures[0] < 0:
         shift = -pictures[0]
     elif starts and min(starts) > _LATE_START:
-        shift = -min(starts)
+        # Whole seconds are whole numbers of every stream's ticks: all times stay exact.
+        shift = Fraction(-(min(starts) // 1))
     else:
         return Fraction(0)
     notes.append(f"all times are moved by {float(shift):.3f} s: the source begins at {float(min(starts)):.3f} s")

@@ -175,9 +175,10 @@ def _decode(path: Path, warnings: list[str], *, tolerant: bool, plain_until: int
         stream.thread_type = "SLICE" if tolerant else "AUTO"
         make = _FrameMaker(stream, warnings)
         troubles: list[str] = []
+        promised = _promised_packets(container, stream)
         frames = (
             make(raw, plain=make.count < plain_until)
-            for raw in _decoded(container, stream, troubles, tolerant=tolerant)
+            for raw in _decoded(container, stream, troubles, tolerant=tolerant, promised=promised)
         )
         yield from _with_durations(frames, stream_end(container, stream), troubles)
         if make.count == 0:
@@ -216,9 +217,12 @@ def stream_end(container: InputContainer, stream: VideoStream) -> Fraction | Non
 
 
 def _decoded(
-    container: InputContainer, stream: VideoStream, troubles: list[str], *, tolerant: bool
+    container: InputContainer, stream: VideoStream, troubles: list[str], *, tolerant: bool, promised: int = 0
 ) -> Generator[VideoFrame, None, None]:
-    """What the decoder gives; when `tolerant`, one line per trouble goes to `troubles`, else the first is raised."""
+    """What the decoder gives; fewer than `promised` packets are a trouble.
+
+    When `tolerant`, one line per trouble goes to `troubles`, else the first one raises _DamagedError.
+    """
     packets = 0
 
     def trouble(text: str) -> None:
@@ -242,9 +246,8 @@ def _decoded(
             yield from stream.decode(packet)
         except FFmpegError as error:
             trouble(str(error.strerror))
-    expected = _promised_packets(container, stream)
-    if packets < expected:
-        trouble(f"its index promises {expected}")
+    if packets < promised:
+        trouble(f"its index promises {promised} pictures, {packets} are there")
     while True:
         try:
             yield from stream.decode(None)

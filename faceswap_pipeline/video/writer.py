@@ -36,7 +36,7 @@ class VideoWriter:
     The file is written beside its place and renamed when the block ends well; after an exception nothing is left. The
     frames keep their times exactly (mkv: to the millisecond, as that container counts), their chroma resolution, sample
     aspect and colour tags; untagged high definition is tagged BT.709. Odd sizes are written as 4:4:4. A source whose
-    streams all begin later than a minute, or whose pictures begin before 0, is moved to 0 as a whole, and noted.
+    streams all begin later than a minute, or whose pictures begin before 0, is moved as a whole, and that is noted.
     """
 
     def __init__(
