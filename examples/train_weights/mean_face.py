@@ -18,14 +18,17 @@ import numpy as np
 from faces import CLASSES, INNER_FACE, MIRROR, Faces, read_faces, split_by_person
 from numpy.typing import NDArray
 
+from faceswap_pipeline.detection.alignment import pose_at
 from faceswap_pipeline.detection.meanface import (
     MeanFace,
+    Pose,
     fit_in_plane,
     fit_pose,
     load_mean_face,
     project,
 )
 from faceswap_pipeline.geometry import Array
+from faceswap_pipeline.masks.shapes import draw, face_points
 
 OVAL_POINTS = 48
 SKIN = CLASSES.index("skin")
@@ -220,11 +223,22 @@ def report(face: MeanFace, validation: Faces, every: int) -> None:
     misses = np.linalg.norm(project(face.five, true) - measured, axis=2) / eyes[:, None]
     print(f"{len(index)} of {len(validation.images[::every])} validation pictures detected")
     print(f"five points at the true angles: median miss {100 * np.median(misses):.1f} % of the eye distance")
-    print("|yaw| band   pictures   yaw error median, 90 %   pitch error median, 90 %   (roll within 5 degrees)")
+    overlap = [face_overlap(face, pose_at(fit, row), held.label(row)) for row in range(len(held))]
+    print(
+        "|yaw|   pictures   yaw error median, 90 %   pitch error median, 90 %   (roll within 5 degrees)   IoU, all rolls"
+    )
     for low, high in ((0, 15), (15, 30), (30, 45), (45, 90)):
-        chosen = flat & (np.abs(held.angles[:, 0]) >= low) & (np.abs(held.angles[:, 0]) < high)
-        cells = [f"{np.median(np.abs(e)):6.1f} {np.quantile(np.abs(e), 0.9):6.1f}" for e in error[chosen].T]
-        print(f"{low:2d}-{high:2d} {chosen.sum():12d} {cells[0]:>25} {cells[1]:>25}")
+        band = (np.abs(held.angles[:, 0]) >= low) & (np.abs(held.angles[:, 0]) < high)
+        cells = [f"{np.median(np.abs(e)):6.1f} {np.quantile(np.abs(e), 0.9):6.1f}" for e in error[band & flat].T]
+        share = np.array(overlap)[band].mean()
+        print(f"{low:2d}-{high:2d} {(band & flat).sum():9d} {cells[0]:>25} {cells[1]:>25} {share:35.3f}")
+
+
+def face_overlap(face: MeanFace, pose: Pose, label: NDArray[np.uint8]) -> float:
+    """IoU of the posed inner face with the label's, which hair, hats and glasses cut into."""
+    made = draw([face_points(face, pose)], len(label)) > 0
+    true = np.isin(label, INNER_FACE)
+    return float((made & true).sum() / (made | true).sum())
 
 
 def main() -> None:
