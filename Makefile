@@ -32,7 +32,7 @@ format: .venv/.installed
 # Called again, it continues where it stopped and trains six minutes more.
 demo: .venv/.installed
 	@mkdir -p demo
-	@cp -n examples/pair/video_a.mp4 examples/pair/video_b.mp4 demo/
+	@cp examples/pair/video_a.mp4 examples/pair/video_b.mp4 demo/
 	cd demo && ../$(BIN)/swap extract video_a.mp4
 	cd demo && ../$(BIN)/swap extract video_b.mp4
 	cd demo && ../$(BIN)/swap train --a faces_a --b faces_b --time 6m

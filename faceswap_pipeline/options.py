@@ -31,6 +31,11 @@ class Between:
         )
 
 
+@dataclass(frozen=True)
+class Duration:
+    """Marks a text option as a duration that `seconds` reads, or empty; used as `Annotated[str, Duration()]`."""
+
+
 def flag(name: str) -> str:
     """The command-line spelling of a field name: `min_face` becomes `--min-face`, `continue_` becomes `--continue`."""
     return "--" + name.rstrip("_").replace("_", "-")
@@ -75,6 +80,13 @@ class Options:
         return [f"{flag(name)}: {ours[name]}, was {theirs[name]}" for name in ours if ours[name] != theirs[name]]
 
 
+def _check_duration(name: str, text: str) -> None:
+    try:
+        seconds(text)
+    except OptionError as error:
+        raise OptionError(f"{flag(name)}: {error}") from error
+
+
 def _number(value: float) -> str:
     """Without an exponent: 100000000, not 1e+08."""
     return str(int(value)) if value == int(value) else f"{value:g}"
@@ -92,6 +104,8 @@ def _check(name: str, value: Any, hint: Any) -> None:
         for extra in hint.__metadata__:
             if isinstance(extra, Between) and value is not None and not extra.low <= value <= extra.high:
                 raise OptionError(f"{flag(name)} is {value}: expected {extra}")
+            if isinstance(extra, Duration) and value:
+                _check_duration(name, value)
         hint = hint.__origin__
     if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
         raise OptionError(f"{flag(name)} is '{value}': expected one of {', '.join(map(str, typing.get_args(hint)))}")

@@ -68,6 +68,8 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         ("train --a faces_a", ["--b"]),
         ("train --a faces_a --b faces_b", ["faces_a", "no dataset", "swap extract"]),
         ("train --a faces_a --b faces_b --steps 0", ["--steps", "0", "1 to 100000000"]),
+        ("train --a faces_a --b faces_b --time soon", ["--time", "'soon'", "90s"]),
+        ("extract clip.mp4 --start 1:30", ["--start", "'1:30'", "90s"]),
         ("convert", ["no run", "swap train"]),
         ("convert --run runs/a-b", ["runs/a-b", "no run"]),
         ("convert missing.mp4", ["missing.mp4", "no such file"]),

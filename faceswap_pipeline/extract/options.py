@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from faceswap_pipeline.options import Between, Options
+from faceswap_pipeline.options import Between, Duration, Options
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class ExtractOptions(Options):
     """Smallest face looked for, as a share of the frame's short side."""
     every: Annotated[int, Between(1, 1000)] = 1
     """Take every n-th frame; for training data only, such a dataset cannot be converted."""
-    start: str = ""
+    start: Annotated[str, Duration()] = ""
     """Skip what lies before this time (90s, 2m); from the beginning when empty."""
-    end: str = ""
+    end: Annotated[str, Duration()] = ""
     """Skip what lies after this time; to the end when empty."""
     detector: Literal["cascade", "mtcnn"] = "cascade"
     """`mtcnn` runs the mtcnn package on every frame instead: slower, for comparison."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from faceswap_pipeline.options import Between, Options, seconds
+from faceswap_pipeline.options import Between, Duration, Options, seconds
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class TrainOptions(Options):
 
     recipe: str = "auto"
     """Name of a recipe (lite64, gan64, original64) or path of a recipe.toml; auto: lite64 on a CPU, gan64 on a GPU."""
-    time: str = ""
+    time: Annotated[str, Duration()] = ""
     """Stop after this much time in this call, such as 90s, 20m or 11h, saved before it is over."""
     steps: Annotated[int | None, Between(1, 100_000_000)] = None
     """Stop when the run has this many steps in all."""
@@ -30,11 +30,6 @@ class TrainOptions(Options):
     """Steps between two preview pictures."""
     patience: Annotated[int, Between(2, 1000)] = 16
     """Reports without progress on held-out faces before the rate is halved, and after the third time training ends."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.time:
-            seconds(self.time)
 
     @property
     def time_seconds(self) -> float | None:
