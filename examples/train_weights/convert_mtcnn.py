@@ -9,6 +9,7 @@ column by column; ours goes row by row, so the first dense kernel's rows are put
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -51,4 +52,5 @@ def convert(folder: Path) -> dict[str, np.ndarray]:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         raise SystemExit(__doc__)
-    np.savez(sys.argv[2], **convert(Path(sys.argv[1])))
+    arrays: dict[str, Any] = convert(Path(sys.argv[1]))
+    np.savez(sys.argv[2], **arrays)

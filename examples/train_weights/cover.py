@@ -95,7 +95,7 @@ def paint_hand(sample: Sample, random: Random) -> Sample:
         knuckle = tip + direction * reach * random.uniform(0.4, 0.7) + side * spread * random.uniform(0.8, 1.3)
         end = tip + side * spread * random.uniform(0.6, 1.4) + direction * random.uniform(0, 0.3) * reach
         draw_line(mask, [root, knuckle, end], 2 * width)
-    draw_line(mask, [palm, palm + direction * size], width * random.uniform(4.5, 6))
+    draw_line(mask, [palm, palm + direction * size], width * random.uniform(3.5, 5))
     own = sample.picture[np.isin(sample.label, (1, 3))]
     color = np.median(own, axis=0) if len(own) and random.random() < 0.6 else skin_color(random)
     return put_before(sample, mask, shade(mask, np.asarray(color, np.float32), random), random)
