@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.convert import blend
+from faceswap_pipeline.convert import blend, grain
 from faceswap_pipeline.convert.color import Vector, match_color, measure_skin, skin_weights
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.swapper import Swapper
@@ -25,6 +25,16 @@ from faceswap_pipeline.video.reader import Frame
 
 Key = tuple[int, int]
 """Track and frame: what names a face within one source."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is taken from a frame for one face; the frame itself may then be forgotten."""
+
+    crop: Image
+    """(S, S, 3), as extraction cut it."""
+    skin: FloatImage | None
+    """(P, P) luma of the face's middle in frame pixels, for its grain."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,12 @@ class Look:
     """Energy of the swap's finest bands."""
     detail_wanted: Vector | None
     """Energy of the replaced face's finest bands at the same resolution."""
+    grain: Vector | None
+    """Levels of the source's grain on the replaced skin, in frame pixels."""
 
 
 class FaceMixer:
-    """Swaps the faces of one source: `crop`, then `look` at whole batches, then `paint` frame by frame."""
+    """Swaps the faces of one source: `cut`, then `look` at whole batches, then `paint` frame by frame."""
 
     def __init__(
         self,
@@ -65,6 +77,7 @@ class FaceMixer:
         self._to_view = view_matrix(size, resolution, swapper.view)
         self._placed = blend.scaled_view(self._to_view, resolution, options.face_scale)
         self._guard = blend.view_guard(resolution)
+        self._tile = grain.noise_tile()
         self._mask_reach = round(options.smooth_mask * rate)
         self._tone_reach = round(options.smooth_color * rate)
 
@@ -73,22 +86,26 @@ class FaceMixer:
         """Frames to each side whose looks a painted frame may need."""
         return max(self._mask_reach, self._tone_reach)
 
-    def crop(self, frame: Frame, record: FaceRecord) -> Image:
-        """The face as extraction cut it, uint8 (S, S, 3), whether or not its crop was deleted from the dataset."""
-        size = self._dataset.crop_size
-        return warp(frame.rgb, record.matrix, (size, size))
+    def cut(self, frame: Frame, record: FaceRecord) -> Cut:
+        """The face out of its frame, whether or not its crop was deleted from the dataset."""
+        size, coverage = self._dataset.crop_size, self._dataset.coverage
+        skin = grain.skin_piece(frame.rgb, record.matrix, size, coverage) if self._options.grain else None
+        return Cut(warp(frame.rgb, record.matrix, (size, size)), skin)
 
-    def look(self, records: Sequence[FaceRecord], crops: Sequence[Image]) -> dict[Key, Look]:
-        """What the network makes of the faces, and what colours and sharpness it should have had."""
+    def look(self, records: Sequence[FaceRecord], cuts: Sequence[Cut]) -> dict[Key, Look]:
+        """What the network makes of a batch of faces, and what colours, sharpness and grain they should have."""
         if not records:
             return {}
-        made = self._swapper.swap(np.stack(crops))
+        made = self._swapper.swap(np.stack([cut.crop for cut in cuts]))
+        grains = grain.measure_grain([cut.skin for cut in cuts])
         return {
-            (record.track, record.frame): self._look_at(record, crop, image, alpha[..., 0])
-            for record, crop, image, alpha in zip(records, crops, made.image, made.alpha, strict=True)
+            (record.track, record.frame): self._look_at(record, cut.crop, image, alpha[..., 0], level)
+            for record, cut, image, alpha, level in zip(records, cuts, made.image, made.alpha, grains, strict=True)
         }
 
-    def _look_at(self, record: FaceRecord, crop: Image, image: FloatImage, alpha: FloatImage) -> Look:
+    def _look_at(
+        self, record: FaceRecord, crop: Image, image: FloatImage, alpha: FloatImage, level: Vector | None
+    ) -> Look:
         options, size, resolution = self._options, self._dataset.crop_size, self._swapper.resolution
         mask = self._face_mask(record)
         source = to_float(network_view(crop, resolution, self._swapper.view))
@@ -105,6 +122,7 @@ class FaceMixer:
             tone_wanted=measure_skin(options.color, source, skin),
             detail=blend.measure_detail(image, face),
             detail_wanted=blend.measure_detail(source, face),
+            grain=level,
         )
 
     def paint(self, frame: Frame, records: Sequence[FaceRecord], looks: Mapping[Key, Look]) -> Frame:
@@ -128,6 +146,11 @@ class FaceMixer:
         image = blend.match_detail(image, *details, options.sharpen)
         base = region.of(frame.rgb)
         face = blend.into_region(image, compose_matrices(self._placed, record.matrix), region)
+        wanted = far.statistic("grain")
+        if wanted is not None:
+            levels = grain.missing_grain(face, wanted * options.grain)
+            to_crop = compose_matrices(record.matrix, [[1, 0, region.x], [0, 1, region.y]])
+            face = grain.add_grain(face, levels, self._tile, to_crop, frame.index)
         mixed = blend.MIXES[options.mix](base, face, blend.into_region(covered, record.matrix, region))
         return frame.changed(mixed, region.x, region.y)
 

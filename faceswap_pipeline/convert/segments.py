@@ -21,7 +21,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from faceswap_pipeline.convert.faces import FaceMixer, Key, Look
+from faceswap_pipeline.convert.faces import Cut, FaceMixer, Key, Look
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.progress import Advance
 from faceswap_pipeline.records import FaceRecord
@@ -90,12 +90,12 @@ def paint_frames(
     waiting: deque[Frame] = deque()
     looks: dict[Key, Look] = {}
     pending: list[int] = []
-    crops: list[Any] = []
+    cuts: list[Cut] = []
 
     def flush() -> None:
-        looks.update(mixer.look([plan.records[face] for face in pending], crops))
+        looks.update(mixer.look([plan.records[face] for face in pending], cuts))
         pending.clear()
-        crops.clear()
+        cuts.clear()
 
     def paint(frame: Frame) -> tuple[Frame, int]:
         for key in [key for key in looks if key[1] < frame.index - plan.reach]:
@@ -107,7 +107,7 @@ def paint_frames(
         for face in plan.of_frame(frame.index):
             if face >= first:
                 pending.append(face)
-                crops.append(mixer.crop(frame, plan.records[face]))
+                cuts.append(mixer.cut(frame, plan.records[face]))
                 if (face + 1) % plan.batch == 0:
                     flush()
         if frame.index >= start:

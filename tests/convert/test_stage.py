@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -22,7 +23,7 @@ from tests.convert.conftest import FRAMES, NO_FACE, draw_frame, write_dataset
 
 FAST = ConvertOptions(preset="ultrafast", quality=10, segment_seconds=0.6, smooth_color=0.12, batch=8, color="none")
 """Segments of 15 frames; the stand-in's change stays to be seen."""
-MATCHED = ConvertOptions(**FAST.to_json() | {"color": "reinhard"})
+MATCHED = replace(FAST, color="reinhard")
 
 
 def planes(path: Path) -> list[list[np.ndarray]]:
@@ -108,7 +109,7 @@ def test_before_encoding_only_the_face_differs(studio, monkeypatch):
 
 def test_identity_gives_the_frames_back(studio):
     studio.swapper.change = 0.0
-    options = ConvertOptions(**FAST.to_json() | {"sharpen": 0.0, "grain": 0.0})
+    options = replace(FAST, sharpen=0.0, grain=0.0)
     convert_video(studio.run, studio.folder, options)
     error = np.abs(rgb(studio.folder / "video_a_swapped.mp4").astype(int) - rgb(studio.video))
     assert error.mean() < 1.0 and np.percentile(error, 99.5) < 16, "64 px of 50 lose a little at the drawn edges only"
@@ -124,7 +125,7 @@ def test_blend_of_nought_changes_no_plane(studio, monkeypatch):
     written = []
     monkeypatch.setattr(VideoWriter, "write", lambda self, frame: written.append(frame))
     with pytest.raises(VideoError):
-        convert_video(studio.run, studio.folder, ConvertOptions(**FAST.to_json() | {"blend": 0.0}))
+        convert_video(studio.run, studio.folder, replace(FAST, blend=0.0))
     for frame, before in zip(written, read_frames(studio.video), strict=False):
         assert all(bytes(a) == bytes(b) for a, b in zip(frame.planes.planes, before.planes.planes, strict=True))
 
@@ -163,7 +164,7 @@ def test_other_options_begin_anew(studio):
     with pytest.raises(KeyboardInterrupt):
         convert_video(studio.run, studio.folder, FAST, progress=Stop(50))
     studio.swapper.batches.clear()
-    convert_video(studio.run, studio.folder, ConvertOptions(**FAST.to_json() | {"blend": 0.5}))
+    convert_video(studio.run, studio.folder, replace(FAST, blend=0.5))
     assert sum(studio.swapper.batches) == 50
 
 
@@ -173,7 +174,7 @@ def test_made_again_it_does_nothing_and_a_new_one_keeps_the_old(studio):
     studio.swapper.batches.clear()
     assert convert_video(studio.run, studio.folder, FAST) == first
     assert studio.swapper.batches == [] and first.films[0].read_bytes() == old
-    convert_video(studio.run, studio.folder, ConvertOptions(**FAST.to_json() | {"blend": 0.5}))
+    convert_video(studio.run, studio.folder, replace(FAST, blend=0.5))
     assert (studio.folder / "video_a_swapped.1.mp4").read_bytes() == old
     assert json.loads((studio.folder / "video_a_swapped.1.json").read_text())["options"] == FAST.to_json()
     assert first.films[0].read_bytes() != old

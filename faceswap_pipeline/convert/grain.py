@@ -1,0 +1,125 @@
+"""Grain: how noisy and textured the camera saw the skin, and noise of that kind for a swap that has none.
+
+In: small pieces of frames, luma in grey levels 0..255. Out: levels per band, and pictures of noise. The same face in
+the same frame always gets the same noise.
+
+Two bands, about one and about two pixels of the frame. What stays from frame to frame (pores, stubble, what a codec
+copies) is anchored to the face; what changes (sensor noise) is drawn anew for every frame.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faceswap_pipeline.geometry import compose_matrices, invert_matrix, resize_matrix, transform_points
+from faceswap_pipeline.imaging import FloatImage, Image, blur, warp
+
+Levels = NDArray[np.float64]
+"""(4,): standard deviations in grey levels of the fine and the coarse band, then of what changes in them in time."""
+
+_SHARE = 0.36
+"""Side of the piece of skin that is looked at, share of the face's height; about its centre lie nose and cheeks."""
+
+_LARGEST = 112
+"""Pixels; a larger piece says no more."""
+
+_STRONGEST = 8.0
+"""Grey levels: more than this is no grain."""
+
+_LEAST = 0.3
+"""Grey levels: less than this is not seen."""
+
+_TILE = 512
+"""Side of the picture that all noise is cut from, px."""
+
+
+def skin_piece(rgb: Image, matrix: ArrayLike, crop_size: int, coverage: float) -> FloatImage | None:
+    """Luma (P, P) of the middle of a face in the frame `rgb` (H, W, 3), as it is; None near the frame's border.
+
+    `matrix` maps the frame to a crop of `crop_size` that is `coverage` faces high.
+    """
+    back = invert_matrix(matrix)
+    x, y = np.rint(transform_points(back, [(crop_size - 1) / 2] * 2)).astype(int).tolist()
+    height = crop_size / coverage * np.sqrt(abs(np.linalg.det(back[:, :2])))
+    half = int(min(_LARGEST, _SHARE * height)) // 2
+    if half < 6 or min(x, y) < half or x + half > rgb.shape[1] or y + half > rgb.shape[0]:
+        return None
+    return cv2.cvtColor(rgb[y - half : y + half, x - half : x + half], cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+def measure_grain(pieces: Sequence[FloatImage | None]) -> list[Levels | None]:
+    """The levels in each of successive pieces of one face.
+
+    What changes in time is judged over all of them together, by the quiet pairs: elsewhere the face moves. Medians see
+    past edges (nostrils, lashes).
+    """
+    bands = [None if piece is None else _bands(piece) for piece in pieces]
+    pairs = [
+        [_deviation(later - earlier) / np.sqrt(2) for earlier, later in zip(first, second, strict=True)]
+        for first, second in zip(bands, bands[1:], strict=False)
+        if first is not None and second is not None and first[0].shape == second[0].shape
+    ]
+    moving = np.quantile(pairs, 0.25, axis=0) if pairs else np.zeros(2)
+    found: list[Levels | None] = []
+    for both in bands:
+        still = None if both is None else np.array([_deviation(band) for band in both])
+        found.append(None if still is None else np.concatenate([still, np.minimum(moving, still)]))
+    return found
+
+
+def noise_tile() -> FloatImage:
+    """White noise (T, T) of deviation one, always the same; `add_grain` cuts all noise from it."""
+    return np.random.default_rng(0).standard_normal((_TILE, _TILE), np.float32)
+
+
+def missing_grain(face: FloatImage, wanted: Levels) -> Levels:
+    """The levels that noise needs to bring `face` (h, w, 3) -1..1 to the `wanted` ones; nought where it has them."""
+    if min(face.shape[:2]) < 12:
+        return np.zeros(4)
+    rows, columns = face.shape[0] // 4, face.shape[1] // 4
+    middle = cv2.cvtColor(face[rows:-rows, columns:-columns], cv2.COLOR_RGB2GRAY) * np.float32(127.5)
+    own = np.array([_deviation(band) for band in _bands(middle)])
+    still = np.clip(wanted[:2], 0, _STRONGEST)
+    missing = np.sqrt(np.maximum(still**2 - own**2, 0))
+    share = np.clip(wanted[2:] / np.maximum(still, 1e-6), 0, 1)
+    return np.concatenate([missing, missing * share])
+
+
+def add_grain(face: FloatImage, levels: Levels, tile: FloatImage, to_crop: ArrayLike, frame: int) -> FloatImage:
+    """`face` (h, w, 3) RGB -1..1 with noise of `levels` added to its luma.
+
+    `to_crop` maps the pixels of `face` to crop space, where the lasting part of the noise is at rest; `frame` is the
+    index that the passing part is drawn for; `tile` is `noise_tile()`.
+    """
+    if levels[:2].max() < _LEAST:
+        return face
+    height, width = face.shape[:2]
+    # Two pixels of the tile for one of the crop: finer than the frame, wherever the face is not very large.
+    lasting = warp(
+        tile, invert_matrix(compose_matrices(resize_matrix(2), to_crop)), (width, height), "linear", "reflect"
+    )
+    lasting /= max(float(lasting.std()), 1e-6)
+    row, column = np.random.default_rng(frame).integers(0, _TILE, 2)
+    rows, columns = (row + np.arange(height)) % _TILE, (column + np.arange(width)) % _TILE
+    passing = tile[np.ix_(rows, columns)]
+    out = np.zeros((height, width), np.float32)
+    for index in (0, 1):
+        total, moving = levels[index], levels[2 + index]
+        if total >= _LEAST:
+            share = np.float32(moving / total)
+            band = _bands(passing * share + lasting * np.sqrt(1 - share**2))[index]
+            out += band * np.float32(total / max(float(band.std()), 1e-6))
+    return np.clip(face + out[..., None] * np.float32(1 / 127.5), -1, 1).astype(np.float32, copy=False)
+
+
+def _bands(luma: NDArray) -> tuple[NDArray, NDArray]:
+    """The fine and the coarse band of (h, w)."""
+    first, second = blur(luma, 1.0), blur(luma, 2.0)
+    return luma - first, first - second
+
+
+def _deviation(band: NDArray) -> float:
+    """Standard deviation from the median, which a few strong edges do not move."""
+    return 1.4826 * float(np.median(np.abs(band)))
