@@ -225,7 +225,7 @@ def report(face: MeanFace, validation: Faces, every: int) -> None:
     print(f"five points at the true angles: median miss {100 * np.median(misses):.1f} % of the eye distance")
     overlap = [face_overlap(face, pose_at(fit, row), held.label(row)) for row in range(len(held))]
     print(
-        "|yaw|   pictures   yaw error median, 90 %   pitch error median, 90 %   (roll within 5 degrees)   IoU, all rolls"
+        "|yaw|   pictures   yaw error median, 90 %   pitch error median, 90 %   (roll under 5 degrees)  IoU, any roll"
     )
     for low, high in ((0, 15), (15, 30), (30, 45), (45, 90)):
         band = (np.abs(held.angles[:, 0]) >= low) & (np.abs(held.angles[:, 0]) < high)
