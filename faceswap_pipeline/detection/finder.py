@@ -8,14 +8,15 @@ spacing starts short after a cut, doubles while all is well and halves when it i
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from faceswap_pipeline.detection.cascade import Detection, FaceDetector, Pyramid, square_boxes
+from faceswap_pipeline.detection.cascade import Detection, Pyramid, square_boxes
 from faceswap_pipeline.geometry import box_centre, box_iou
 from faceswap_pipeline.imaging import Image
 
@@ -97,16 +98,37 @@ def with_cuts(pyramids: Iterable[Pyramid]) -> Iterator[tuple[Pyramid, bool]]:
         given += 1
 
 
-class FaceFinder:
-    """Finds the faces of consecutive pictures with a `FaceDetector`."""
+class Detector(Protocol):
+    """What finds faces in whole pictures."""
 
-    def __init__(self, detector: FaceDetector, max_spacing: int = MAX_SPACING) -> None:
+    def detect(self, pictures: Sequence[Pyramid]) -> list[list[Detection]]:
+        """Every face in each picture."""
+        ...
+
+
+class Follower(Protocol):
+    """What follows faces whose place is nearly known; see `cascade.FaceDetector`."""
+
+    def refine(self, pictures: Sequence[Pyramid], boxes: Sequence[ArrayLike]) -> list[list[Detection]]:
+        """One face for each box."""
+        ...
+
+    def measure(self, pictures: Sequence[Pyramid], boxes: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
+        """Steady landmarks of the face in each box."""
+        ...
+
+
+class FaceFinder:
+    """Finds the faces of consecutive pictures; without a follower every picture is a key frame."""
+
+    def __init__(self, detector: Detector, follower: Follower | None, max_spacing: int = MAX_SPACING) -> None:
         self._detector = detector
-        self._max_spacing = max_spacing
+        self._follower = follower
+        self._max_spacing = max_spacing if follower else 1
 
     def find(self, pictures: Iterable[tuple[Pyramid, bool]]) -> Iterator[FrameFaces]:
         """The faces of each picture (with its cut flag), in order; holds at most one key-frame spacing of pictures."""
-        spacing = FIRST_SPACING
+        spacing = first = min(FIRST_SPACING, self._max_spacing)
         stretch: list[Pyramid] = []
         cuts: list[bool] = []
         found: dict[int, list[Detection]] = {}
@@ -116,7 +138,7 @@ class FaceFinder:
             nonlocal stretch, cuts, found, spacing
             keys = self._solve(stretch, found)
             if len(stretch) - 1 > 1:
-                spacing = min(2 * spacing, self._max_spacing) if len(keys) <= 2 else max(spacing // 2, 2)
+                spacing = min(2 * spacing, self._max_spacing) if len(keys) <= 2 else max(spacing // 2, first // 2)
             ready = len(stretch) - 1 if keep_last else len(stretch)
             for index in range(ready):
                 yield FrameFaces(found[index], cuts[index], index in keys, stretch[index])
@@ -126,7 +148,7 @@ class FaceFinder:
         for pyramid, cut in pictures:
             if cut and stretch:
                 yield from finish(keep_last=False)
-                spacing = FIRST_SPACING
+                spacing = first
             stretch.append(pyramid)
             cuts.append(cut)
             if len(stretch) > spacing:
@@ -147,47 +169,45 @@ class FaceFinder:
             if last - first < 2:
                 continue
             pairs = match(found[first], found[last])
-            agree = pairs is not None and self._refine(stretch, found, first, last, pairs)
+            agree = pairs is not None and self._follow(self._follower, stretch, found, (first, last), pairs)
             if not agree:
                 middle = (first + last) // 2
                 pending += [(middle, last), (first, middle)]
         return keys
 
-    def _refine(
+    def _follow(
         self,
+        follower: Follower | None,
         stretch: list[Pyramid],
         found: dict[int, list[Detection]],
-        first: int,
-        last: int,
+        ends: tuple[int, int],
         pairs: list[tuple[Detection, Detection]],
     ) -> bool:
-        """Refine the faces between two key frames; False, with nothing changed, when one of them is unsure."""
-        between = range(first + 1, last)
+        """Find the faces between two key frames that hold the same ones; False, with nothing changed, when one of
+        them is unsure. The key frames' own landmarks are measured again along with the others."""
+        first, last = ends
         if not pairs:
-            found.update({index: [] for index in between})
+            found.update({index: [] for index in range(first + 1, last)})
             return True
+        assert follower is not None, "without a follower no two key frames have pictures between them"
         before, after = (np.array([pair[side].box for pair in pairs], np.float64) for side in (0, 1))
-        shares = [(index - first) / (last - first) for index in between]
+        shares = np.arange(1, last - first) / (last - first)
         predicted = [before * (1 - share) + after * share for share in shares]
-        refined = self._detector.refine([stretch[index] for index in between], predicted)
+        refined = follower.refine(stretch[first + 1 : last], predicted)
         for boxes, faces in zip(predicted, refined, strict=True):
             for box, face in zip(boxes, faces, strict=True):
                 if face.score < SURE_SCORE or box_iou(box, face.box)[0, 0] < 0.4:
                     return False
         chains = [[pair[0], *(faces[i] for faces in refined), pair[1]] for i, pair in enumerate(pairs)]
-        self._measure(stretch[first : last + 1], chains)
-        found.update({index: [chain[index - first] for chain in chains] for index in range(first, last + 1)})
-        return True
-
-    def _measure(self, stretch: list[Pyramid], chains: list[list[Detection]]) -> None:
-        """Give each face of the chains (one a face, an entry a picture) landmarks measured in smoothly moving boxes."""
         boxes = np.array([steady_boxes(np.array([face.box for face in chain])) for chain in chains])
-        points = self._detector.measure(stretch, list(boxes.transpose(1, 0, 2)))
-        for number, chain in enumerate(chains):
-            chain[:] = [
-                Detection(face.box, points[index][number].astype(np.float32), face.score)
-                for index, face in enumerate(chain)
+        points = follower.measure(stretch[first : last + 1], list(boxes.transpose(1, 0, 2)))
+        for index in range(first, last + 1):
+            row = index - first
+            found[index] = [
+                Detection(chain[row].box, points[row][number].astype(np.float32), chain[row].score)
+                for number, chain in enumerate(chains)
             ]
+        return True
 
 
 def steady_boxes(boxes: NDArray[np.floating]) -> NDArray[np.float64]:

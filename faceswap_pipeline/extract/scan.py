@@ -22,6 +22,7 @@ from faceswap_pipeline.detection.alignment import crop_matrix, pose_at
 from faceswap_pipeline.detection.cascade import Detection, FaceDetector, Pyramid
 from faceswap_pipeline.detection.finder import CUT_CONTEXT, FaceFinder, FrameFaces, with_cuts
 from faceswap_pipeline.detection.meanface import MeanFace, fit_pose
+from faceswap_pipeline.detection.reference import PackageDetector
 from faceswap_pipeline.detection.tracking import Track
 from faceswap_pipeline.extract.options import ExtractOptions
 from faceswap_pipeline.extract.people import SAMPLE_SIZE
@@ -110,7 +111,7 @@ def scan_source(
             advance(len(segments) * SEGMENT * options.every)
             warnings: list[str] = []
             ahead = _pictures(dataset, source, path, options, len(segments) * SEGMENT, warnings)
-            finder = FaceFinder(FaceDetector(options.min_face))
+            finder = _finder(options)
             cuts = ((picture, cut or pictures) for picture, cut in ahead)
             for number, segment in enumerate(_segments(cuts), len(segments)):
                 found = []
@@ -124,6 +125,13 @@ def scan_source(
     for segment in segments:
         _read_segment(segment, scan)
     return scan
+
+
+def _finder(options: ExtractOptions) -> FaceFinder:
+    if options.detector == "mtcnn":
+        return FaceFinder(PackageDetector(options.min_face), None)
+    detector = FaceDetector(options.min_face)
+    return FaceFinder(detector, detector)
 
 
 def _pictures(

@@ -57,7 +57,7 @@ def extract_faces(
     options: ExtractOptions,
     *,
     redo: bool = False,
-    progress: Progress = Progress(),
+    progress: Progress | None = None,
 ) -> FaceDataset:
     """Find, follow, align and cut the faces of `inputs` (videos, pictures, folders of pictures) into the folder `out`.
 
@@ -65,6 +65,7 @@ def extract_faces(
     other inputs or options raise DatasetError, unless `redo`, which keeps the old folder under a numbered name.
     Raises VideoError for what cannot be read, NoFaceError when there is no face, OptionError for a person not there.
     """
+    progress = progress or Progress()
     if redo and out.exists():
         progress.note(f"the old {out} is kept as {keep_old(out)}")
     dataset = _open_or_create(inputs, out, options)
@@ -195,7 +196,7 @@ def _nearest_person(
     if not found:
         raise OptionError(f"--person is '{options.person}': no face in that photo; take one that shows the face larger")
     pose = fit_pose(mean_face, found[0].landmarks)
-    photo = warp(image, crop_matrix(pose, people.SAMPLE_SIZE), (people.SAMPLE_SIZE,) * 2)
+    photo = warp(image, crop_matrix(pose, people.SAMPLE_SIZE), (people.SAMPLE_SIZE, people.SAMPLE_SIZE))
     distances: dict[int, float] = {}
     for face in faces:
         if face.look.samples:
@@ -275,9 +276,9 @@ def _record(frame: Frame, face: _Face, row: int, person: int, options: ExtractOp
         landmarks_raw=track.landmarks[row],
         landmarks=face.aligned.landmarks[row],
         score=float(track.scores[row]),
-        yaw=pose.yaw,
-        pitch=pose.pitch,
-        roll=pose.roll,
+        yaw=float(pose.yaw),
+        pitch=float(pose.pitch),
+        roll=float(pose.roll),
         sharpness=sharpness(crop),
         marks=tuple(marks),
         use_for_training=not marks,
