@@ -1,6 +1,6 @@
 """Gradients of a loss, the one thing besides compiling that each backend does its own way.
 
-In: a loss function without arguments and the variables it should be lowered by. Out: loss terms and gradients.
+In: a loss function without arguments and the variables it should be lowered by. Out: its by-products and gradients.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,12 +10,12 @@ import keras
 
 from faceswap_pipeline.backend import backend_name
 
-LossFunction = Callable[[], tuple[Any, dict[str, Any]]]
-"""Gives the scalar loss and its named terms."""
+LossFunction = Callable[[], tuple[Any, Any]]
+"""Gives the scalar loss and what else is worth knowing: tensors in dicts, lists and tuples."""
 
 
-def gradients(loss: LossFunction, variables: Sequence[Any], state: Sequence[Any]) -> tuple[dict[str, Any], list[Any]]:
-    """The named terms of `loss` and its gradient in each of `variables`.
+def gradients(loss: LossFunction, variables: Sequence[Any], state: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """What else `loss` gave, and its gradient in each of `variables`.
 
     `state` is every variable that `loss` reads or assigns, `variables` included; it must hold all of them, since JAX
     differentiates a pure function of their values. Assignments inside `loss` (spectral vectors) take effect.
@@ -28,8 +28,8 @@ def _with_tensorflow(loss: LossFunction, variables: Sequence[Any], state: Sequen
 
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([variable.value for variable in variables])
-        total, terms = loss()
-    return terms, tape.gradient(total, [variable.value for variable in variables])
+        total, extra = loss()
+    return extra, tape.gradient(total, [variable.value for variable in variables])
 
 
 def _with_jax(loss: LossFunction, variables: Sequence[Any], state: Sequence[Any]):
@@ -42,13 +42,13 @@ def _with_jax(loss: LossFunction, variables: Sequence[Any], state: Sequence[Any]
     def pure(values):
         mapping = [*zip(variables, values, strict=True), *zip(others, other_values, strict=True)]
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            total, terms = loss()
-        return total, (terms, [scope.get_current_value(variable) for variable in others])
+            total, extra = loss()
+        return total, (extra, [scope.get_current_value(variable) for variable in others])
 
-    found, (terms, changed) = jax.grad(pure, has_aux=True)([variable.value for variable in variables])
+    found, (extra, changed) = jax.grad(pure, has_aux=True)([variable.value for variable in variables])
     for variable, value in zip(others, changed, strict=True):
         variable.assign(value)
-    return terms, found
+    return extra, found
 
 
 _TAKE = {"tensorflow": _with_tensorflow, "jax": _with_jax}

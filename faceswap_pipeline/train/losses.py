@@ -48,11 +48,11 @@ def similarity_map(picture, target, span: float):
     on a CPU.
     """
     first, second = (0.01 * span) ** 2, (0.03 * span) ** 2
-    mean_p, mean_t = _window(picture), _window(target)
-    power = _window(picture * picture + target * target) - mean_p * mean_p - mean_t * mean_t
-    shared = _window(picture * target) - mean_p * mean_t
-    luminance = (2 * mean_p * mean_t + first) / (mean_p * mean_p + mean_t * mean_t + first)
-    return luminance * (2 * shared + second) / (power + second)
+    moments = ops.concatenate([picture, target, picture * picture + target * target, picture * target], -1)
+    mean_p, mean_t, power, shared = ops.split(_window(moments), 4, axis=-1)
+    both = mean_p * mean_p + mean_t * mean_t
+    luminance = (2 * mean_p * mean_t + first) / (both + first)
+    return luminance * (2 * (shared - mean_p * mean_t) + second) / (power - both + second)
 
 
 def mask_error(alpha, face):
@@ -99,6 +99,6 @@ def _window(picture):
     _, height, width, channels = picture.shape
     rows = ops.reshape(picture, (-1, height, width * channels))
     rows = ops.matmul(_window_matrix(height), rows)
-    columns = ops.transpose(ops.reshape(rows, (-1, height - WINDOW + 1, width, channels)), (0, 1, 3, 2))
-    columns = ops.matmul(columns, _window_matrix(width).T)
-    return ops.transpose(columns, (0, 1, 3, 2))
+    columns = ops.reshape(rows, (-1, width, channels))
+    columns = ops.matmul(_window_matrix(width), columns)
+    return ops.reshape(columns, (-1, height - WINDOW + 1, width - WINDOW + 1, channels))

@@ -88,20 +88,19 @@ class SwapModel:
     def update(self, batches: dict[str, Batch], rate, keep, adversarial: bool) -> dict[str, Any]:
         """The algorithm of a step on given batches: generators, then discriminators, then the moving average."""
         train, state = self.recipe.train, self.variables()
-        made: dict[str, Any] = {}
 
         def generator_loss():
-            made.update(self._reconstruct(batches))
-            terms = self._generator_terms(batches, made, adversarial)
-            return sum(terms.values()), terms
+            made = self._reconstruct(batches)
+            composed = self._composed(batches, made) if adversarial else {}
+            terms = self._generator_terms(batches, made, composed)
+            return sum(terms.values()), (terms, composed)
 
-        terms, found = gradients(generator_loss, self.generator_weights, state)
+        (terms, fakes), found = gradients(generator_loss, self.generator_weights, state)
         found, norm = clipped(found, train.clip_norm)
         self.generator_optimizer.learning_rate.assign(rate * train.learning_rate)
         self.generator_optimizer.apply(found, self.generator_weights)
 
         if adversarial:
-            fakes = self._composed(batches, self._reconstruct(batches))
 
             def discriminator_loss():
                 total = sum(self._discriminate(person, batches[person], fakes[person]) for person in PERSONS)
@@ -127,10 +126,9 @@ class SwapModel:
             for i, person in enumerate(PERSONS)
         }
 
-    def _generator_terms(self, batches, made, adversarial: bool) -> dict[str, Any]:
-        """The weighted loss terms of both persons, `<term>_<person>`."""
+    def _generator_terms(self, batches, made, composed) -> dict[str, Any]:
+        """The weighted loss terms of both persons, `<term>_<person>`; adversarial ones where pictures are composed."""
         weight, terms = self.recipe.loss, {}
-        composed = self._composed(batches, made) if adversarial else {}
         for person in PERSONS:
             batch, colors, alpha = batches[person], made[person][..., :3], made[person][..., 3:]
             pixels = losses.pixel_weights(batch.face, batch.eyes, batch.mouth, weight)
@@ -144,7 +142,7 @@ class SwapModel:
             for name, term in parts.items():
                 if getattr(weight, name):
                     terms[f"{name}_{person}"] = getattr(weight, name) * term()
-            if adversarial:
+            if composed:
                 pictures = ops.concatenate([composed[person], batch.warped], -1)
                 verdict = self.discriminator[f"discriminator_{person}"](pictures)
                 terms[f"adversarial_{person}"] = weight.adversarial * losses.hinge_generator(verdict)

@@ -99,7 +99,15 @@ def faces(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> str:
-    """The path of a recipe that trains in a blink and becomes adversarial at step 6."""
+    """The path of a recipe without an adversarial stage, which compiles in a few seconds."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY_RECIPE.replace("adversarial_from = 6", "adversarial_from = 0"))
+    return str(path)
+
+
+@pytest.fixture
+def adversarial_recipe(tmp_path: Path) -> str:
+    """The path of the same recipe, adversarial from step 6."""
     path = tmp_path / "tiny.toml"
     path.write_text(TINY_RECIPE)
     return str(path)
