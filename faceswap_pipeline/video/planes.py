@@ -148,7 +148,10 @@ def with_full_chroma(frame: VideoFrame) -> VideoFrame:
 
 
 def to_rgb(frame: VideoFrame) -> Plane:
-    """RGB uint8 (H, W, 3) of a frame of the five formats, by its own matrix and range; chroma is repeated."""
+    """RGB uint8 (H, W, 3) of a frame of the five formats, by its own matrix and range; chroma is repeated.
+
+    Rows may lie further apart than 3 W bytes (no copy is made only to close the gaps).
+    """
     name = frame.format.name
     if name == "gbrp":
         green, blue, red = plane_views(frame)
@@ -160,7 +163,7 @@ def to_rgb(frame: VideoFrame) -> Plane:
     shown = _padded_to_even(frame) if name != "yuv444p" and (width % 2 or height % 2) else frame
     plane = shown.reformat(format="rgb24", threads=1).planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(shown.height, plane.line_size)[:height, : 3 * width]
-    return np.ascontiguousarray(rows.reshape(height, width, 3))
+    return rows.reshape(height, width, 3)
 
 
 def with_difference(frame: VideoFrame, difference: NDArray, x: int, y: int) -> VideoFrame:
@@ -179,12 +182,12 @@ def with_difference(frame: VideoFrame, difference: NDArray, x: int, y: int) -> V
         for view, channel in zip(views, (1, 2, 0), strict=True):
             _add(view, change[..., channel], x, y)
         return new
-    levels = cv2.transform(change, difference_matrix(frame.colorspace, frame.color_range == FULL_RANGE))
-    _add(views[0], levels[..., 0], x, y)
+    levels = cv2.split(cv2.transform(change, difference_matrix(frame.colorspace, frame.color_range == FULL_RANGE)))
+    _add(views[0], levels[0], x, y)
     for view, channel in zip(views[1:], (1, 2), strict=False):
         step_x, step_y = _SUBSAMPLING[name]
         mean = _block_means(
-            levels[..., channel], (x % step_x, y % step_y), (step_x, step_y), (frame.width - x, frame.height - y)
+            levels[channel], (x % step_x, y % step_y), (step_x, step_y), (frame.width - x, frame.height - y)
         )
         _add(view, mean, x // step_x, y // step_y)
     return new
@@ -205,7 +208,7 @@ def difference_matrix(matrix: int, full_range: bool) -> NDArray[np.float32]:
 def _add(view: Plane, change: NDArray, x: int, y: int) -> None:
     """Add a float array to a region of a plane, rounded and clipped."""
     region = view[y : y + change.shape[0], x : x + change.shape[1]]
-    region[:] = np.clip(region + np.rint(change), 0, 255).astype(np.uint8)
+    region[:] = cv2.add(region, np.rint(change).astype(np.int16), dtype=cv2.CV_8U)
 
 
 def _block_means(values: NDArray, offset: tuple[int, int], steps: tuple[int, int], room: tuple[int, int]) -> NDArray:
@@ -219,8 +222,9 @@ def _block_means(values: NDArray, offset: tuple[int, int], steps: tuple[int, int
     height, width = values.shape
     (left, top), (step_x, step_y) = offset, steps
     right, bottom = -(left + width) % step_x, -(top + height) % step_y
-    padded = np.pad(values, ((top, bottom), (left, right)))
-    sums = padded.reshape(padded.shape[0] // step_y, step_y, padded.shape[1] // step_x, step_x).sum((1, 3))
+    padded = cv2.copyMakeBorder(values, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
+    sums = sum(padded[row::step_y, column::step_x] for row in range(step_y) for column in range(step_x))
+    assert isinstance(sums, np.ndarray)
     columns = np.minimum(step_x, room[0] + left - step_x * np.arange(sums.shape[1]))
     rows = np.minimum(step_y, room[1] + top - step_y * np.arange(sums.shape[0]))
     return sums / (rows[:, None] * columns[None, :])

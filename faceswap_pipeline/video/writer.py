@@ -104,6 +104,8 @@ class VideoWriter:
         if self._last_ticks is not None and ticks <= self._last_ticks:
             raise VideoError(f"frame {frame.index} at {float(frame.pts):.4f} s is not later than the one before it")
         self._last_ticks = ticks
+        if frame.bits > 8:
+            self._note(f"the source has {frame.bits} bits per sample: processed and written with 8, its tags kept")
         planes = _as_format(frame.planes, self._pixel_format, self._out_color())
         # The picture type of the source would force the encoder's; only time and pixels go in.
         planes.pict_type = 0

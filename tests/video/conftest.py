@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.subtitles.subtitle import SubtitleSet
 
 
 def make_pattern(index: int, width: int = 64, height: int = 48) -> np.ndarray:
@@ -107,7 +108,7 @@ def _sine(stream: Any, start: Fraction, seconds: float) -> list[Any]:
 
 
 def _line(stream: Any, text: str, start: int) -> Any:
-    line = av.subtitles.subtitle.SubtitleSet.create(f"0,0,Default,,0,0,0,,{text}".encode(), start=0, end=150, pts=start)
+    line = SubtitleSet.create(f"0,0,Default,,0,0,0,,{text}".encode(), start=0, end=150, pts=start)
     packet = stream.codec_context.encode_subtitle(line)
     packet.time_base = Fraction(1, 1000)
     packet.pts = packet.dts = start

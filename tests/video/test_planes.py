@@ -18,9 +18,9 @@ WEIGHTS = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 STEPS = {"yuv420p": (2, 2), "yuv422p": (2, 1), "yuv444p": (1, 1)}
 
 
-def noise(pixel_format: str, width: int, height: int, matrix: int = 1, full: bool = False) -> av.VideoFrame:
+def noise(pixel_format: str, size: tuple[int, int], matrix: int = 1, full: bool = False) -> av.VideoFrame:
     """A frame of random plane values with its colour tags set."""
-    frame = av.VideoFrame(width, height, pixel_format)
+    frame = av.VideoFrame(*size, pixel_format)
     random = np.random.default_rng(3)
     for view in plane_views(frame):
         view[:] = random.integers(90, 160, view.shape)
@@ -52,7 +52,7 @@ def reference_rgb(frame: av.VideoFrame) -> np.ndarray:
 @pytest.mark.parametrize("size", [(64, 48), (63, 47), (63, 48), (64, 47)])
 @pytest.mark.parametrize(("matrix", "full"), [(1, False), (6, False), (9, False), (1, True), (6, True)])
 def test_rgb_follows_matrix_and_range(pixel_format, size, matrix, full):
-    frame = noise(pixel_format, *size, matrix, full)
+    frame = noise(pixel_format, size, matrix, full)
     assert np.abs(to_rgb(frame) - reference_rgb(frame)).max() <= 3
 
 
@@ -70,7 +70,7 @@ def test_gray_stretches_by_its_range():
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "gray", "gbrp"])
 def test_turning_moves_every_plane_value(turns, mirrored, pixel_format):
-    frame = noise(pixel_format, 64, 48)
+    frame = noise(pixel_format, (64, 48))
     frame.pts = 77
     turned = upright(frame, Orientation(turns, mirrored))
     assert (turned.format.name, turned.pts) == (pixel_format, 77)
@@ -82,7 +82,7 @@ def test_turning_moves_every_plane_value(turns, mirrored, pixel_format):
     ("pixel_format", "size"), [("yuv422p", (64, 48)), ("yuv420p", (63, 47)), ("yuv422p", (63, 48))]
 )
 def test_turning_keeps_chroma_on_its_pixels(pixel_format, size):
-    frame = noise(pixel_format, *size)
+    frame = noise(pixel_format, size)
     turned = upright(frame, Orientation(1, False))
     for before, after in zip(full_chroma(frame), full_chroma(turned), strict=True):
         assert (after == np.rot90(before, -1)).all()
@@ -135,7 +135,7 @@ def test_difference_matrix_moves_gray_by_luma_alone():
 @pytest.mark.parametrize("corner", [(20, 10), (21, 11), (51, 36)])
 @pytest.mark.parametrize(("matrix", "full"), [(1, False), (6, True)])
 def test_difference_touches_only_what_changes(pixel_format, size, corner, matrix, full):
-    frame = noise(pixel_format, *size, matrix, full)
+    frame = noise(pixel_format, size, matrix, full)
     before = [view.copy() for view in plane_views(frame)]
     (x, y), (width, height) = corner, (12, 11)
     difference = np.zeros((height, width, 3), np.int16)
@@ -156,7 +156,7 @@ def test_difference_touches_only_what_changes(pixel_format, size, corner, matrix
 @pytest.mark.parametrize("size", [(64, 48), (63, 47)])
 @pytest.mark.parametrize(("matrix", "full"), [(1, False), (6, False), (9, True)])
 def test_difference_shows_the_asked_colors(pixel_format, size, matrix, full):
-    frame = noise(pixel_format, *size, matrix, full)
+    frame = noise(pixel_format, size, matrix, full)
     width, height = size[0] - 10, size[1] - 10  # up to the odd border, from an even corner
     difference = np.tile(np.array([30, -20, 10], np.int16), (height, width, 1))
     shown = to_rgb(with_difference(frame, difference, 10, 10))[10:, 10:].astype(int)
@@ -166,7 +166,7 @@ def test_difference_shows_the_asked_colors(pixel_format, size, matrix, full):
 
 
 def test_chroma_gets_the_mean_of_its_block():
-    frame = noise("yuv420p", 8, 8, 1, True)
+    frame = noise("yuv420p", (8, 8), 1, True)
     difference = np.zeros((1, 1, 3), np.int16)
     difference[0, 0] = (0, 0, 100)
     one = plane_views(with_difference(frame, difference, 3, 3))[1].astype(int) - plane_views(frame)[1]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -34,6 +35,7 @@ def transcode(source: Path, out: Path, **settings) -> VideoWriter:
 
 def packets(path: Path, kind: str) -> list[tuple[str, Fraction, Fraction]]:
     """Hash, time and duration of every packet of the streams of a kind."""
+    container: Any
     with av.open(str(path)) as container:
         streams = [stream for stream in container.streams if stream.type == kind]
         return [
@@ -50,6 +52,7 @@ def packets(path: Path, kind: str) -> list[tuple[str, Fraction, Fraction]]:
 def texts(path: Path) -> list[tuple[str, Fraction, Fraction]]:
     """Text, start and length in seconds of every subtitle line that is not empty."""
     found = []
+    container: Any
     with av.open(str(path)) as container:
         for packet in container.demux(container.streams.subtitles[0]):
             for line in packet.decode() if packet.size else []:
@@ -211,7 +214,7 @@ def test_audio_packets_are_the_sources(clip, tmp_path, start, ending):
 
 
 def test_sound_decodes_to_the_same_samples(clip, tmp_path):
-    def samples(path: Path) -> list[tuple[int, bytes]]:
+    def samples(path: Path) -> list[tuple[int | None, bytes]]:
         with av.open(str(path)) as container:
             return [(frame.pts, frame.to_ndarray().tobytes()) for frame in container.decode(audio=0)]
 
@@ -234,6 +237,7 @@ def test_sound_the_container_cannot_hold_becomes_aac_in_step(clip, tmp_path):
 
     def loud(path: Path) -> Fraction:
         """When the sine begins, in seconds."""
+        container: Any
         with av.open(str(path)) as container:
             for frame in container.decode(audio=0):
                 wave = np.abs(frame.to_ndarray().astype(float).reshape(-1))
