@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline import __version__
+from faceswap_pipeline.array_folder import Checkpoint
 from faceswap_pipeline.backend import Device, backend_name, find_device, memory_bytes, resident, value_of
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import OptionError, RunError, TrainingDiverged
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.networks.weights import set_arrays
 from faceswap_pipeline.progress import Progress
-from faceswap_pipeline.run import Checkpoint, TrainingRun
+from faceswap_pipeline.run import TrainingRun, read_consent
 from faceswap_pipeline.train import augment
 from faceswap_pipeline.train.batches import Faces, load_faces
 from faceswap_pipeline.train.model import PERSONS, SwapModel
@@ -76,6 +77,8 @@ def train_swap(
     KeyboardInterrupt everything is saved first.
     """
     progress = progress or Progress()
+    if consent is not None:
+        read_consent(consent)  # a bad file must not leave a new run behind
     datasets = _open_datasets(a, b)
     recipe, why = choose_recipe(options.recipe, out, find_device())
     with _open_run(out, datasets, recipe, options, consent, progress) as run:

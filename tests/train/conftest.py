@@ -1,7 +1,9 @@
 """Small made datasets: drawn faces whose mouth opens and whose place wanders, one colour a person."""
 
+import tomllib
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,6 +91,11 @@ learning_rate = 1e-3
 warm_up = 2
 adversarial_from = 6
 """
+
+
+def tiny_recipe() -> dict[str, Any]:
+    """The recipe above as values, adversarial from step 6."""
+    return {"name": "tiny", **tomllib.loads(TINY_RECIPE)}
 
 
 @pytest.fixture

@@ -160,3 +160,10 @@ def test_dataset_without_masks_names_the_remedy(faces, recipe, tmp_path):
     bare = make_dataset(tmp_path / "faces_bare", 3, (90, 90, 200), masks=False)
     with pytest.raises(DatasetError, match="swap masks"):
         train_swap(bare, faces[1], tmp_path / "run", options(recipe))
+
+
+def test_a_bad_consent_file_leaves_no_run_behind(faces, recipe, tmp_path):
+    (tmp_path / "consent.toml").write_text("who = 5")
+    with pytest.raises(RunError):
+        train_swap(*faces, tmp_path / "run", options(recipe), consent=tmp_path / "consent.toml")
+    assert not (tmp_path / "run").exists()
