@@ -19,7 +19,7 @@ from av.stream import Discard, Stream
 
 from faceswap_pipeline.errors import VideoError
 from faceswap_pipeline.storage import storage_errors
-from faceswap_pipeline.video.info import codec_name
+from faceswap_pipeline.video.info import codec_name, video_stream
 
 # Subtitles that are pictures: nothing turns them into text.
 _PICTURE_SUBTITLES = {"dvd_subtitle", "hdmv_pgs_subtitle", "dvb_subtitle", "xsub", "dvb_teletext"}
@@ -51,6 +51,7 @@ class StreamCopier:
         """Units in which the times of the copied streams are exact."""
         self._routes: dict[int, _Route] = {}
         self._packets = self._demuxed()
+        self._film = video_stream(source, target).index
         try:
             for stream in source.streams:
                 route = self._route(stream)
@@ -120,8 +121,8 @@ class StreamCopier:
         """How one stream is carried; None when it is not, which is noted unless it belongs to the pictures."""
         label = _label(stream)
         if stream.type not in ("audio", "subtitle"):
-            if stream.type != "video":
-                self.notes.append(f"{label} is left out: only audio and subtitles are carried")
+            if stream.index != self._film:
+                self.notes.append(f"{label} is left out: only the film, audio and subtitles are carried")
             return None
         if can_hold(self._out.format.name, stream):
             return _Copy(self._out, add_copy(self._out, stream), self._note_order(label))

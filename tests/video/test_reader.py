@@ -222,6 +222,19 @@ def test_missing_and_repeated_times_are_put_in_order():
     assert ticks == [0, 4, 8, 12, 13, 16, 500, 504, 508, 512]
 
 
+def test_stream_without_times_that_changes_its_size(clip, tmp_path):
+    first, second = clip("a.h264", count=5), clip("b.h264", count=4, size=(96, 64))
+    path = tmp_path / "joined.h264"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    warnings: list[str] = []
+    frames = list(read_frames(path, warnings=warnings))
+    assert len(frames) == 9
+    assert {(frame.width, frame.height) for frame in frames} == {(64, 48)}
+    steps = {after.pts - before.pts for before, after in zip(frames, frames[1:], strict=False)}
+    assert steps == {Fraction(1, 25)}
+    assert any("size changes" in warning for warning in warnings)
+
+
 def test_pictures_in_a_folder_and_alone(tmp_path):
     images = [np.full((20, 30, 3), (10 * n, 50, 90), np.uint8) for n in range(3)]
     for number, image in enumerate(images):

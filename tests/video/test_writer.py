@@ -288,6 +288,35 @@ def test_everything_is_copied_into_matroska(clip, tmp_path):
         assert container.metadata["title"] == "A"
 
 
+def test_chapters_are_carried_and_other_pictures_named(tmp_path):
+    source = tmp_path / "a.mkv"
+    with av.open(str(source), "w") as out:
+        streams = [out.add_stream("libx264", rate=25, width=64, height=48, pix_fmt="yuv420p") for _ in range(2)]
+        chapter = {"id": 1, "start": 0, "end": 300, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}
+        out.set_chapters([chapter])  # type: ignore[list-item]
+        for index in range(10):
+            for stream in streams:
+                frame = av.VideoFrame(64, 48, "yuv420p")
+                frame.pts, frame.time_base = index, Fraction(1, 25)
+                out.mux(stream.encode(frame))
+        for stream in streams:
+            out.mux(stream.encode(None))
+    film = transcode(source, tmp_path / "film.mp4")
+    assert film.notes == ["video stream 1 (h264) is left out: only the film, audio and subtitles are carried"]
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        (kept,) = container.chapters()
+    base = kept["time_base"]
+    assert base and (kept["start"] * base, kept["end"] * base) == (0, Fraction(3, 10))
+    assert kept["metadata"]["title"] == "one"
+
+
+def test_deep_source_is_said_once(clip, tmp_path):
+    source = clip("a.mov", codec="prores_ks", pixel_format="yuv422p10le", options={}, count=3)
+    film = transcode(source, tmp_path / "film.mp4")
+    assert [note for note in film.notes if "10 bits" in note] == film.notes[-1:]
+    assert times(tmp_path / "film.mp4") == times(source)
+
+
 def test_very_late_source_is_moved_as_a_whole(clip, tmp_path):
     ticks = [tick + 25 * 3600 for tick in range(12)]
     source = clip("a.mp4", ticks=ticks, base=Fraction(1, 25), audio=Fraction(3600))
