@@ -32,5 +32,5 @@ class ExtractOptions(Options):
     """A face with more than this share of its area outside the frame is marked clipped and not trained on."""
     low_score: Annotated[float, Between(0, 1)] = 0.8
     """A face the detector is less sure of than this is marked low_score and not trained on."""
-    duplicate: Annotated[float, Between(0, 64)] = 1.0
-    """A crop that differs from the one kept before it by fewer grey levels is marked duplicate and not trained on."""
+    duplicate: Annotated[float, Between(0, 64)] = 2.0
+    """A crop no part of which differs from the one kept before by more grey levels is a duplicate, not trained on."""

@@ -84,7 +84,7 @@ def extract_faces(
                 raise NoFaceError(_no_face(scans, inputs, options))
             persons = _persons(faces)
             chosen = _choose(faces, persons, options, mean_face, progress)
-        except (NoFaceError, OptionError):
+        except (NoFaceError, OptionError, VideoError):
             dataset.close()
             remove_folder(out)
             raise
@@ -205,7 +205,7 @@ def _nearest_person(
             distances[number] = min(far, distances.get(number, np.inf))
     ranked = sorted(distances, key=lambda number: distances[number])
     near = ", ".join(f"person {number} {distances[number]:.2f}" for number in ranked[:3])
-    progress.note(f"nearest to {path.name}: {near} (0 is the same, 1 is nothing alike)")
+    progress.note(f"nearest to {path.name}: {near} (below {people.SAME} is taken for the same)")
     if distances[ranked[0]] > people.SAME:
         progress.warn(f"nobody here looks much like {path.name}: person {ranked[0]} is taken; look at people.jpg")
     return ranked[0]
@@ -304,6 +304,11 @@ def _small(crop: Image) -> NDArray[np.float32]:
     return resize(crop[start : start + inner, start : start + inner], (64, 64)).astype(np.float32).mean(2)
 
 
+def _difference(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """How much two faces differ where they differ most (of 8x8 parts), in grey levels: a blink counts."""
+    return float(np.abs(first - second).reshape(8, 8, 8, 8).mean((1, 3)).max())
+
+
 def _last_kept(dataset: FaceDataset, source: int) -> dict[int, NDArray[np.float32]]:
     """By track, the last crop that was no duplicate."""
     last = {r.track: r for r in dataset.records if r.source == source and "duplicate" not in r.marks}
@@ -316,7 +321,7 @@ def _mark_duplicate(
     """The record, marked when its crop hardly differs from the one kept before it; remembers the crop otherwise."""
     small = _small(crop)
     before = kept.get(record.track)
-    if before is not None and float(np.abs(small - before).mean()) < options.duplicate:
+    if before is not None and _difference(small, before) < options.duplicate:
         return replace(record, marks=(*record.marks, "duplicate"), use_for_training=False)
     kept[record.track] = small
     return record

@@ -1,0 +1,48 @@
+"""Who is who, on crops of the rendered pair."""
+
+import cv2
+import numpy as np
+import pytest
+
+from faceswap_pipeline.extract.people import SAME, TrackLook, contact_sheet, descriptor, distance_between, group
+
+
+@pytest.fixture(scope="module")
+def crops(people_frames):
+    """Roughly aligned crops of A and of B."""
+    a = [cv2.resize(image[28:222, 138:332], (64, 64), interpolation=cv2.INTER_AREA) for image in people_frames["a"]]
+    b = [cv2.resize(image[45:239, 145:339], (64, 64), interpolation=cv2.INTER_AREA) for image in people_frames["b"]]
+    return a, b
+
+
+def test_persons_lie_further_apart_than_moments(crops):
+    a, b = crops
+    assert distance_between(a[:4], a[10:]) < SAME < distance_between(a, b)
+
+
+def test_light_and_colour_do_not_change_who_it_is(crops):
+    a, _ = crops
+    darker = [np.clip(image * np.array([0.5, 0.6, 0.75]) + 20, 0, 255).astype(np.uint8) for image in a]
+    assert distance_between(a[:4], darker[:4]) < SAME
+    assert descriptor(np.full((64, 64, 3), 9, np.uint8)).shape == descriptor(a[0]).shape
+
+
+def look(first, last, samples, source=0):
+    return TrackLook(source, first, last, last - first + 1, list(samples))
+
+
+def test_tracks_of_one_person_are_joined_across_cuts_and_films(crops):
+    a, b = crops
+    tracks = [look(0, 9, b[:4]), look(10, 59, a[:4]), look(60, 99, a[8:12]), look(0, 9, b[6:9], source=1)]
+    assert group(tracks) == [1, 0, 0, 1]
+
+
+def test_nobody_is_in_one_picture_twice(crops):
+    a, _ = crops
+    assert len(set(group([look(0, 20, a[:4]), look(15, 30, a[4:8])]))) == 2
+    assert group([]) == []
+
+
+def test_contact_sheet_has_a_row_for_each_person(crops):
+    sheet = contact_sheet([(0, 100, 4.0, crops[0]), (1, 20, 0.8, crops[1][:2])], [0])
+    assert sheet.shape == (2 * 120, 8 * 96, 3) and sheet.dtype == np.uint8
