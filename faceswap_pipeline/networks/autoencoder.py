@@ -10,7 +10,7 @@ GAN recipes follow the published self-attention face-swap GAN. See `docs/recipes
 import keras
 from keras import layers, ops
 
-from faceswap_pipeline.networks.blocks import PixelShuffle, SelfAttention, down, residual, up
+from faceswap_pipeline.networks.blocks import Icnr, PixelShuffle, SelfAttention, down, residual, up
 from faceswap_pipeline.networks.recipe import NetworkRecipe
 
 
@@ -45,7 +45,7 @@ def build_decoder(recipe: NetworkRecipe, name: str) -> keras.Model:
 def picture_and_mask(x, recipe: NetworkRecipe):
     """The decoder's last map -> (B, R, R, 4): tanh colours and sigmoid alpha."""
     if recipe.shuffle_head:
-        x = layers.Conv2D(16, 3, padding="same", name="head")(x)
+        x = layers.Conv2D(16, 3, padding="same", kernel_initializer=Icnr(), name="head")(x)
         x = PixelShuffle(name="head_shuffle")(x)
     else:
         x = layers.Conv2D(4 if recipe.learned_mask else 3, 5, padding="same", name="head")(x)
