@@ -119,7 +119,7 @@ def measure_detail(image: FloatImage, weights: NDArray) -> NDArray[np.float64] |
 
 
 def match_detail(image: FloatImage, own: NDArray | None, wanted: NDArray | None, strength: float) -> FloatImage:
-    """`image` (R, R, 3) -1..1 with its finest band brought towards the energy `wanted`; `strength` 0 changes nothing.
+    """`image` (R, R, 3) -1..1 with its finest band of luma brought to the energy `wanted`; `strength` 0: as it is.
 
     A network of few pixels draws softer than the camera saw; what it did draw is brought up to (or, where the camera
     was out of focus or moved, down to) the level that the replaced face has at the same resolution. Both measures are
@@ -130,7 +130,8 @@ def match_detail(image: FloatImage, own: NDArray | None, wanted: NDArray | None,
     level, response = np.sqrt(np.maximum(own, 1e-9))
     # Adding the band once raises the band's own level by only `response`: it is a band, not a tone.
     gain = np.clip((np.sqrt(wanted[0]) / level - 1) * level / response, *_DETAIL_GAIN)
-    return np.clip(image + np.float32(strength * gain) * _finest(image), -1, 1)
+    band = _finest(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    return np.clip(image + (np.float32(strength * gain) * band)[..., None], -1, 1)
 
 
 def _finest(image: NDArray) -> NDArray:

@@ -24,6 +24,9 @@ _LEAST_WEIGHT = 24.0
 _GAIN = (0.5, 2.0)
 """How far a spread may be pulled: a flat swap must not be blown up into noise."""
 
+_NOISE = 2.0
+"""Units of L*a*b*; spreads below it are mostly noise and do not decide how others are pulled."""
+
 
 class ColorMethod(NamedTuple):
     """One way to match colours, in CIE L*a*b* (L 0..100)."""
@@ -87,7 +90,7 @@ def _measure_moments(pixels: NDArray, weights: NDArray) -> Vector:
 
 def _transfer_moments(pixels: NDArray, own: Vector, wanted: Vector) -> NDArray:
     """Mean and deviation of each channel (Reinhard et al., "Color transfer between images", 2001)."""
-    gain = np.clip(wanted[3:] / np.maximum(own[3:], 1e-3), *_GAIN)
+    gain = np.clip(np.sqrt((wanted[3:] ** 2 + _NOISE**2) / (own[3:] ** 2 + _NOISE**2)), *_GAIN)
     return (pixels - own[:3]) * gain + wanted[:3]
 
 
@@ -102,7 +105,7 @@ def _transfer_covariance(pixels: NDArray, own: Vector, wanted: Vector) -> NDArra
 
     Monge-Kantorovitch, Pitie and Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007.
     """
-    floor = 0.25 * np.eye(3)  # half a unit of L*a*b*, below which a spread is noise
+    floor = _NOISE**2 * np.eye(3)
     first, second = own[3:].reshape(3, 3) + floor, wanted[3:].reshape(3, 3) + floor
     root = _power(first, 0.5)
     inverse = _power(first, -0.5)

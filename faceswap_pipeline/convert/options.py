@@ -12,7 +12,7 @@ class ConvertOptions(Options):
 
     direction: Literal["a-to-b", "b-to-a"] = "a-to-b"
     """Whose film is changed and whose face it gets: A's film with B's face, or the other way round."""
-    color: Literal["reinhard", "mkl", "histogram", "none"] = "reinhard"
+    color: Literal["mkl", "reinhard", "histogram", "none"] = "mkl"
     """How the swap takes the tone of the skin it replaces."""
     mix: Literal["feather", "poisson"] = "feather"
     """How the swap joins the frame: through a soft mask, or solved from the seam inwards first."""
