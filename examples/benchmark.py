@@ -125,9 +125,8 @@ def bench_train(recipe: str) -> None:
     print(f"{recipe}, {backend_name()} on {find_device().name}, {batch} faces of each person a step")
     for name, rate in rates.items():
         print(f"{name:28s}{rate:8.1f} images/s")
-    print(
-        f"our step takes {rates['bare forward and backward'] / rates['whole step']:.2f} times the bare pass (target 1.25)"
-    )
+    ratio = rates["bare forward and backward"] / rates["whole step"]
+    print(f"our step takes {ratio:.2f} times the bare pass (target 1.25)")
 
 
 def bench_convert(run: str) -> None:
@@ -154,9 +153,8 @@ def bench_convert(run: str) -> None:
     frames = sum(1 for row in dataset.frame_rows() if row.source == 0)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"plain decode and encode   {frames / plain:8.1f} frames/s")
-    print(
-        f"swap convert, end to end  {frames / ours:8.1f} frames/s = {plain / ours:.2f} of it (target 0.5); peak {peak:.2f} GiB"
-    )
+    print(f"swap convert, end to end  {frames / ours:8.1f} frames/s = {plain / ours:.2f} of it (target 0.5)")
+    print(f"peak memory               {peak:8.2f} GiB")
 
 
 def _timed(work: Callable[[], Any]) -> float:
