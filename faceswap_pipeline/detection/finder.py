@@ -140,8 +140,9 @@ class FaceFinder:
             if len(stretch) - 1 > 1:
                 spacing = min(2 * spacing, self._max_spacing) if len(keys) <= 2 else max(spacing // 2, first // 2)
             ready = len(stretch) - 1 if keep_last else len(stretch)
+            steady = self._measured(stretch, found, ready)
             for index in range(ready):
-                yield FrameFaces(found[index], cuts[index], index in keys, stretch[index])
+                yield FrameFaces(steady[index], cuts[index], index in keys, stretch[index])
             stretch, cuts = stretch[ready:], cuts[ready:]
             found = {0: found[ready]} if keep_last else {}
 
@@ -164,50 +165,83 @@ class FaceFinder:
             first, last = pending.pop()
             wanted = [index for index in (first, last) if index not in keys]
             for index, faces in zip(wanted, self._detector.detect([stretch[i] for i in wanted]), strict=True):
-                found[index] = faces
+                found[index] = self._settled(stretch[index], faces)
                 keys.add(index)
             if last - first < 2:
                 continue
-            pairs = match(found[first], found[last])
-            agree = pairs is not None and self._follow(self._follower, stretch, found, (first, last), pairs)
-            if not agree:
+            if not self._follow(stretch, found, first, last):
                 middle = (first + last) // 2
                 pending += [(middle, last), (first, middle)]
         return keys
 
-    def _follow(
-        self,
-        follower: Follower | None,
-        stretch: list[Pyramid],
-        found: dict[int, list[Detection]],
-        ends: tuple[int, int],
-        pairs: list[tuple[Detection, Detection]],
-    ) -> bool:
-        """Find the faces between two key frames that hold the same ones; False, with nothing changed, when one of
-        them is unsure. The key frames' own landmarks are measured again along with the others."""
-        first, last = ends
-        if not pairs:
-            found.update({index: [] for index in range(first + 1, last)})
-            return True
-        assert follower is not None, "without a follower no two key frames have pictures between them"
-        before, after = (np.array([pair[side].box for pair in pairs], np.float64) for side in (0, 1))
-        shares = np.arange(1, last - first) / (last - first)
-        predicted = [before * (1 - share) + after * share for share in shares]
-        refined = follower.refine(stretch[first + 1 : last], predicted)
-        for boxes, faces in zip(predicted, refined, strict=True):
-            for box, face in zip(boxes, faces, strict=True):
-                if face.score < SURE_SCORE or box_iou(box, face.box)[0, 0] < 0.4:
+    def _settled(self, picture: Pyramid, faces: list[Detection]) -> list[Detection]:
+        """The cascade's faces with their boxes refined once more, as all boxes between key frames are."""
+        if self._follower is None or not faces:
+            return faces
+        (refined,) = self._follower.refine([picture], [[face.box for face in faces]])
+        return [
+            Detection(better.box, face.landmarks, face.score) if _is_sure(better, face.box) else face
+            for face, better in zip(faces, refined, strict=True)
+        ]
+
+    def _follow(self, stretch: list[Pyramid], found: dict[int, list[Detection]], first: int, last: int) -> bool:
+        """Find the faces between two key frames; False, with nothing changed, when the key frames do not hold the same
+        faces or one between them is unsure."""
+        pairs = match(found[first], found[last])
+        if pairs is None:
+            return False
+        refined: list[list[Detection]] = [[] for _ in range(first + 1, last)]
+        if pairs:
+            assert self._follower is not None, "without a follower no two key frames have pictures between them"
+            before, after = (np.array([pair[side].box for pair in pairs], np.float64) for side in (0, 1))
+            shares = np.arange(1, last - first) / (last - first)
+            predicted = [before * (1 - share) + after * share for share in shares]
+            refined = self._follower.refine(stretch[first + 1 : last], predicted)
+            for boxes, faces in zip(predicted, refined, strict=True):
+                if not all(_is_sure(face, box) for box, face in zip(boxes, faces, strict=True)):
                     return False
-        chains = [[pair[0], *(faces[i] for faces in refined), pair[1]] for i, pair in enumerate(pairs)]
-        boxes = np.array([steady_boxes(np.array([face.box for face in chain])) for chain in chains])
-        points = follower.measure(stretch[first : last + 1], list(boxes.transpose(1, 0, 2)))
-        for index in range(first, last + 1):
-            row = index - first
-            found[index] = [
-                Detection(chain[row].box, points[row][number].astype(np.float32), chain[row].score)
-                for number, chain in enumerate(chains)
-            ]
+        found.update(dict(zip(range(first + 1, last), refined, strict=True)))
         return True
+
+    def _measured(self, stretch: list[Pyramid], found: dict[int, list[Detection]], ready: int) -> list[list[Detection]]:
+        """The faces of the first `ready` pictures, with landmarks measured in boxes that move smoothly."""
+        if self._follower is None:
+            return [found[index] for index in range(ready)]
+        boxes = [np.zeros((len(found[index]), 4)) for index in range(len(stretch))]
+        for chain in chains([found[index] for index in range(len(stretch))]):
+            path = steady_boxes(np.array([found[index][number].box for index, number in chain]))
+            for (index, number), box in zip(chain, path, strict=True):
+                boxes[index][number] = box
+        points = self._follower.measure(stretch[:ready], boxes[:ready])
+        return [
+            [
+                Detection(face.box, five.astype(np.float32), face.score)
+                for face, five in zip(found[index], points[index], strict=True)
+            ]
+            for index in range(ready)
+        ]
+
+
+def _is_sure(face: Detection, box: ArrayLike) -> bool:
+    """Whether a refined face is one, and still the one that was expected in `box` (4,)."""
+    return face.score >= SURE_SCORE and box_iou(box, face.box)[0, 0] >= 0.4
+
+
+def chains(frames: list[list[Detection]]) -> list[list[tuple[int, int]]]:
+    """The faces of consecutive pictures strung together: lists of (picture, number of the face there)."""
+    done: list[list[tuple[int, int]]] = []
+    alive: dict[int, list[tuple[int, int]]] = {}
+    for index, faces in enumerate(frames):
+        grown: dict[int, list[tuple[int, int]]] = {}
+        if index and faces and frames[index - 1]:
+            near = box_iou(*(np.array([face.box for face in group]) for group in (frames[index - 1], faces)))
+            for number in range(len(faces)):
+                before = int(near[:, number].argmax())
+                if near[before, number] > 0.2 and near[before].argmax() == number:
+                    grown[number] = alive.pop(before)
+        done += alive.values()
+        alive = {number: [*grown.get(number, []), (index, number)] for number in range(len(faces))}
+    return [*done, *alive.values()]
 
 
 def steady_boxes(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -216,6 +250,8 @@ def steady_boxes(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     Where the motion is livelier than that, the box stays within a small share of the measured one.
     """
     squares = square_boxes(boxes)
+    if len(squares) < 3:
+        return squares
     time = np.linspace(-1, 1, len(boxes))
     size = squares[:, 2] - squares[:, 0]
     values = np.stack([*box_centre(squares).T, size], 1)

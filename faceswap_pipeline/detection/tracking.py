@@ -35,7 +35,7 @@ class Track:
     """(N,) true where nothing was measured."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Open:
     """A track that may still grow."""
 

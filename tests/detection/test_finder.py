@@ -3,7 +3,7 @@
 import numpy as np
 
 from faceswap_pipeline.detection.cascade import Detection, Pyramid
-from faceswap_pipeline.detection.finder import FaceFinder, steady_boxes, with_cuts
+from faceswap_pipeline.detection.finder import FaceFinder, chains, steady_boxes, with_cuts
 
 
 def room(seed: int, shift: int = 0) -> np.ndarray:
@@ -43,7 +43,7 @@ class World:
         return result
 
     def measure(self, pictures, boxes):
-        return [np.full((1, 5, 2), -1.0) for _ in pictures]
+        return [np.full((len(group), 5, 2), -1.0) for group in boxes]
 
 
 def find(world, frames, cuts=()):
@@ -123,3 +123,9 @@ def test_steady_boxes_follow_a_smooth_path_without_trembling():
     jitter = [np.abs(np.diff(boxes, 2, axis=0)).mean() for boxes in (noisy, steady)]
     assert jitter[1] < 0.35 * jitter[0]
     assert np.abs(steady - true).max() < 2
+
+
+def test_chains_follow_each_face_and_end_where_it_does():
+    frames = [[face(0), face(100)], [face(101), face(2)], [face(102)], [], [face(103)]]
+    assert sorted(chains(frames)) == [[(0, 0), (1, 1)], [(0, 1), (1, 0), (2, 0)], [(4, 0)]]
+    assert chains([]) == [] and chains([[], []]) == []
