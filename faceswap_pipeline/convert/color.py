@@ -21,7 +21,7 @@ _LEVELS = (np.arange(64) + 0.5) / 64
 _LEAST_WEIGHT = 24.0
 """Fewer pixels of skin than this say nothing about a tone."""
 
-_GAIN = (0.5, 2.0)
+_GAIN = (0.85, 1.15)
 """How far a spread may be pulled: a flat swap must not be blown up into noise."""
 
 _NOISE = 2.0
