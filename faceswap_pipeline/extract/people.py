@@ -85,7 +85,7 @@ def group(tracks: Sequence[TrackLook]) -> list[int]:
                 distance[low, high] = distance[high, low] = near
     members = {index: [index] for index in range(count)}
     while len(members) > 1 and distance.min() < SAME:
-        low, high = sorted(np.unravel_index(int(distance.argmin()), distance.shape))
+        low, high = sorted(divmod(int(distance.argmin()), count))
         share = len(members[low]) / (len(members[low]) + len(members[high]))
         # Not-together stays not-together: infinity outweighs every mean.
         distance[low] = distance[:, low] = share * distance[low] + (1 - share) * distance[high]
