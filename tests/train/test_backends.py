@@ -45,6 +45,7 @@ def step(backend: str, given: Path) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in arrays.files}
 
 
+@pytest.mark.slow
 def test_both_backends_take_the_same_step(given):
     first, second = step("tensorflow", given), step("jax", given)
     assert first.keys() == second.keys() and "losses/discriminator" in first
