@@ -20,8 +20,11 @@ from faceswap_pipeline.imaging import FloatImage, Image, blur, warp
 _GUARD = 0.08
 """Share of the view over which the swap fades out towards the view's border, so that no box can show."""
 
-_DETAIL_GAIN = (-0.5, 3.0)
+_DETAIL_GAIN = (-0.5, 2.0)
 """How much of its own finest band a swap may lose or gain."""
+
+_ROUGH = 2.0
+"""How far above the usual level of detail a feature must stand to count as one."""
 
 
 @dataclass(frozen=True)
@@ -107,35 +110,43 @@ def into_region(image: NDArray, matrix: ArrayLike, region: Region) -> NDArray:
 
 
 def measure_detail(image: FloatImage, weights: NDArray) -> NDArray[np.float64] | None:
-    """Mean squares (2,) of the finest band of luma of (R, R, 3) -1..1 and of that band's own finest band.
+    """Mean squares (2,) of the finest band of luma of (R, R, 3) -1..1 and of what sharpening would add to that band.
 
     Taken where `weights` (R, R) are; None where they are nought.
     """
     total = float(weights.sum())
     if total < 1:
         return None
-    band = _finest(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
-    return np.array([(weights * band**2).sum(), (weights * _finest(band) ** 2).sum()], np.float64) / total
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return np.array([(weights * band**2).sum() for band in (_finest(luma), _finest(_marked(luma)))], np.float64) / total
 
 
 def match_detail(image: FloatImage, own: NDArray | None, wanted: NDArray | None, strength: float) -> FloatImage:
-    """`image` (R, R, 3) -1..1 with its finest band of luma brought to the energy `wanted`; `strength` 0: as it is.
+    """`image` (R, R, 3) -1..1 with the finest band of its luma brought to the `wanted` energy; `strength` 0: as it is.
 
     A network of few pixels draws softer than the camera saw; what it did draw is brought up to (or, where the camera
-    was out of focus or moved, down to) the level that the replaced face has at the same resolution. Both measures are
-    those of `measure_detail`; without one of them the picture comes back as it is.
+    was out of focus or moved, down to) the level that the replaced face has at the same resolution. Marked features
+    (lids, lips, nostrils) move, the roughness that a young network gives to skin does not. Both measures are those of
+    `measure_detail`; without one of them the picture comes back as it is.
     """
     if strength == 0 or own is None or wanted is None:
         return image
     level, response = np.sqrt(np.maximum(own, 1e-9))
-    # Adding the band once raises the band's own level by only `response`: it is a band, not a tone.
-    gain = np.clip((np.sqrt(wanted[0]) / level - 1) * level / response, *_DETAIL_GAIN)
-    band = _finest(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    # Adding a band once raises that band's own level by only `response`: it is a band, not a tone.
+    gain = np.clip((np.sqrt(wanted[0]) - level) / response, *_DETAIL_GAIN)
+    band = _marked(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
     return np.clip(image + (np.float32(strength * gain) * band)[..., None], -1, 1)
 
 
 def _finest(image: NDArray) -> NDArray:
     return image - blur(image, 1.0)
+
+
+def _marked(luma: NDArray) -> NDArray:
+    """The finest band, faint where its surroundings have no more of it than most of the picture."""
+    band = _finest(luma)
+    near = blur(band**2, 1.5)
+    return band * (near / (near + _ROUGH**2 * np.median(near) + 1e-9))
 
 
 def mix_feathered(base: Image, face: FloatImage, covered: FloatImage) -> Image:

@@ -141,7 +141,9 @@ class FaceMixer:
         region = blend.covered_region(covered, record.matrix, (frame.width, frame.height))
         if region is None:
             return frame
-        image = match_color(options.color, own.image, far.statistic("tone"), far.statistic("tone_wanted"))
+        # The swap's own tone is that of this frame alone: what the network lets flicker is steadied here.
+        tone = far.statistic("tone") if own.tone is None else own.tone
+        image = match_color(options.color, own.image, tone, far.statistic("tone_wanted"))
         details = near.statistic("detail"), near.statistic("detail_wanted")
         image = blend.match_detail(image, *details, options.sharpen)
         base = region.of(frame.rgb)

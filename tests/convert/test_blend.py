@@ -135,22 +135,41 @@ def test_scaled_view_grows_about_the_centre():
     np.testing.assert_allclose(reach_grown, 1.25 * reach)
 
 
+def features(softness):
+    """(64, 64, 3) -1..1: two eyes and a mouth on a plain face."""
+    drawn = np.full((64, 64), 0.3, np.float32)
+    for x, y, size in ((22, 24, 3), (42, 24, 3), (32, 44, 5)):
+        cv2.circle(drawn, (x, y), size, -0.6, -1)
+    return np.repeat(cv2.GaussianBlur(drawn, (0, 0), softness)[..., None], 3, 2)
+
+
 def test_detail_is_brought_to_the_wanted_level_and_within_bounds():
-    noise = np.random.default_rng(4).normal(0, 0.5, (64, 64, 1)).astype(np.float32)
-    sharp = np.repeat(cv2.GaussianBlur(noise, (0, 0), 1.2)[..., None], 3, 2)
-    soft = cv2.GaussianBlur(sharp, (0, 0), 0.8)
+    sharp, soft = features(0.7), features(1.2)
     weights = np.ones((64, 64), np.float32)
     own, wanted = blend.measure_detail(soft, weights), blend.measure_detail(sharp, weights)
     assert own is not None and wanted is not None
     for image, start, goal in ((soft, own, wanted), (sharp, wanted, own)):
         got = blend.measure_detail(blend.match_detail(image, start, goal, 1), weights)
         assert got is not None
-        assert abs(np.sqrt(got[0] / goal[0]) - 1) < 0.35 * abs(np.sqrt(start[0] / goal[0]) - 1)
+        assert abs(np.sqrt(got[0] / goal[0]) - 1) < 0.5 * abs(np.sqrt(start[0] / goal[0]) - 1)
+    assert np.abs(blend.match_detail(soft, own, wanted, 1) - sharp).mean() < 0.7 * np.abs(soft - sharp).mean()
     np.testing.assert_array_equal(blend.match_detail(soft, own, wanted, 0), soft)
     np.testing.assert_array_equal(blend.match_detail(soft, None, wanted, 1), soft)
     strongest = blend.match_detail(soft, own / 1e6, wanted, 1)
-    assert np.abs(strongest - soft).max() <= 3.01 * np.abs(soft - cv2.GaussianBlur(soft, (0, 0), 1)).max()
+    assert np.abs(strongest - soft).max() <= 2.01 * np.abs(soft - cv2.GaussianBlur(soft, (0, 0), 1)).max()
     assert blend.measure_detail(sharp, weights * 0) is None
+
+
+def test_sharpening_leaves_rough_skin_alone_and_the_hue_too():
+    rough = features(1.2) + np.random.default_rng(3).normal(0, 0.03, (64, 64, 1)).astype(np.float32)
+    rough = rough * np.array([1, 0.8, 0.6], np.float32)
+    weights = np.ones((64, 64), np.float32)
+    own, wanted = blend.measure_detail(rough, weights), blend.measure_detail(features(0.5), weights)
+    change = blend.match_detail(rough, own, wanted, 1) - rough
+    skin, eye = np.s_[52:62, 5:60], np.s_[19:30, 17:28]
+    assert np.abs(change[skin]).mean() < 0.6 * np.abs(rough - cv2.GaussianBlur(rough, (0, 0), 1))[skin].mean()
+    assert np.abs(change[eye]).mean() > 4 * np.abs(change[skin]).mean()
+    np.testing.assert_allclose(change[..., 0], change[..., 2], atol=1e-6)
 
 
 def test_poisson_takes_the_tone_of_the_surroundings_and_keeps_the_rest(frame, matrix, mask):
