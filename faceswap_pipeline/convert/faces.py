@@ -165,8 +165,9 @@ class FaceMixer:
     def _features(self, record: FaceRecord) -> FloatImage | None:
         """Eyes and mouth in view space (R, R) 0..1, as far as the dataset has them."""
         kinds = [kind for kind in ("eyes", "mouth") if self._dataset.has_mask(record, kind)]
-        masks = [self._mask_in_view(self._dataset.mask(record, kind)) for kind in kinds]
-        return np.max(masks, axis=0).astype(np.float32) if masks else None
+        if not kinds or self._options.color == "none":
+            return None
+        return self._mask_in_view(np.maximum.reduce([self._dataset.mask(record, kind) for kind in kinds]))
 
     def _mask_in_view(self, mask: Image) -> FloatImage:
         """A mask (S, S) 0..255 of crop space in view space, (R, R) 0..1."""
