@@ -1,7 +1,8 @@
 """The command line: flags -> options -> one function -> exit status. Nothing imports this file.
 
-In: the arguments after `swap`. Out: 0 done, 2 something the user can mend (one line), 70 a bug of ours (traceback),
-130 interrupted. Everything heavy is imported inside the verbs, so that `swap --help` answers at once.
+In: the arguments after `swap`. Out: 0 done, 1 and 3 the negative answers of `verify`, 2 something the user can mend
+(one line), 70 a bug of ours (traceback), 130 interrupted. Everything heavy is imported inside the verbs, so that
+`swap --help` answers at once.
 """
 
 import importlib
@@ -188,7 +189,21 @@ def build_app() -> "App":
 
         print("\n".join(workflows.describe(folder)))
 
-    for position, verb in enumerate(("extract", "masks", "pack", "train", "convert", "info")):
+    @app.command
+    def verify(
+        file: Annotated[Path, Parameter(help="A film or picture, whatever happened to it since.")],
+        /,
+        *,
+        json: Annotated[bool, Parameter(help="Print the findings as JSON.", show_default=False)] = False,
+    ) -> int:
+        """Say whether a film or picture was made with swap. Status 0: yes, 1: no sign, 3: altered since signed."""
+        from faceswap_pipeline import workflows
+
+        found = workflows.verify(file)
+        print(found.to_text() if json else "\n".join(found.words()))
+        return found.status
+
+    for position, verb in enumerate(("extract", "masks", "pack", "train", "convert", "verify", "info")):
         app[verb].sort_key = position
     return app
 

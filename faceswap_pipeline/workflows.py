@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from faceswap_pipeline.convert.stage import ConvertResult
     from faceswap_pipeline.dataset import FaceDataset
     from faceswap_pipeline.extract.options import ExtractOptions
+    from faceswap_pipeline.provenance.verify import Verification
     from faceswap_pipeline.run import TrainingRun
     from faceswap_pipeline.train.options import TrainOptions
 
@@ -200,3 +201,10 @@ def describe(folder: Path) -> list[str]:
     from faceswap_pipeline.dataset import FaceDataset
 
     return FaceDataset.open(folder).describe()
+
+
+def verify(file: Path) -> "Verification":
+    """What `swap verify` finds in a film or picture. Raises VideoError when it is missing or is neither."""
+    from faceswap_pipeline.provenance.verify import verify_file
+
+    return verify_file(file)

@@ -186,11 +186,11 @@ def test_no_arguments_show_the_help(answer: Callable[..., tuple[int, str, str]])
     status, out, err = answer()
     assert (status, err) == (0, "")
     assert out == answer("--help")[1]
-    for verb in ("extract", "masks", "pack", "train", "convert", "info"):
+    for verb in ("extract", "masks", "pack", "train", "convert", "verify", "info"):
         assert verb in out
 
 
-@pytest.mark.parametrize("verb", ["extract", "masks", "pack", "train", "convert", "info"])
+@pytest.mark.parametrize("verb", ["extract", "masks", "pack", "train", "convert", "verify", "info"])
 def test_every_verb_has_help_without_doubled_switches(verb: str, answer: Callable[..., tuple[int, str, str]]) -> None:
     status, out, _ = answer(verb, "--help")
     assert status == 0
