@@ -170,6 +170,10 @@ def build_app() -> "App":
         out: Annotated[
             Path | None, Parameter(help="Film to write, or a folder. [default: video_a_swapped.mp4 for video_a.mp4]")
         ] = None,
+        identity: Annotated[
+            Path | None, Parameter(help="Folder with key.pem and certificate.pem to sign with. [default: own]")
+        ] = None,
+        time_authority: Annotated[str, Parameter(help="Address of a time-stamp server for the signature.")] = "",
         config: Config = None,
         options: ConvertOptions,
     ) -> None:
@@ -180,7 +184,8 @@ def build_app() -> "App":
             workflows.check_inputs([video])
         run = workflows.find_run(run).path
         _import_backend()
-        workflows.convert(video, run, out, options, progress=_progress())
+        signing = {"identity": identity, "time_authority": time_authority}
+        workflows.convert(video, run, out, options, **signing, progress=_progress())
 
     @app.command
     def info(folder: Annotated[Path, Parameter(help="Dataset folder, packed dataset or run folder.")], /) -> None:

@@ -114,18 +114,24 @@ def convert(
     out: Path | None,
     options: "ConvertOptions",
     *,
+    identity: Path | None = None,
+    time_authority: str = "",
     progress: Progress | None = None,
 ) -> "ConvertResult":
     """A film of every video of the run's dataset, or of `video`; of the newest run in `runs/` unless `run` names one.
 
     A video that the run's dataset was not made from is extracted first, into `faces_NAME`, and there the person who
-    looks most like the run's is taken. Raises RunError without a run, VideoError for a video that cannot be read.
+    looks most like the run's is taken. `identity` is a folder with the user's own `key.pem` and `certificate.pem`;
+    without it this installation's sign. `time_authority` is the address of a time-stamp server; without it no time is
+    certified and nothing leaves the machine. Raises RunError without a run, VideoError for a video that cannot be read.
     """
     from faceswap_pipeline.convert.inputs import open_side
     from faceswap_pipeline.convert.stage import convert_video
+    from faceswap_pipeline.provenance.credentials import open_identity, own_identity
     from faceswap_pipeline.video.info import file_sha256
 
     progress = progress or Progress()
+    signer = open_identity(identity, time_authority) if identity else own_identity(time_authority=time_authority)
     opened = find_run(run)
     side = "a" if options.direction == "a-to-b" else "b"
     dataset = None
@@ -133,10 +139,12 @@ def convert(
         faces = open_side(opened, side, None)
         if file_sha256(video) not in [source.sha256 for source in faces.sources]:
             dataset = _extract_clip(video, opened, side, faces, progress)
-    result = convert_video(opened.path, out or Path(), options, video=video, dataset=dataset, progress=progress)
+    result = convert_video(
+        opened.path, out or Path(), options, video=video, dataset=dataset, identity=signer, progress=progress
+    )
     for film, counts in zip(result.films, result.counts, strict=True):
         progress.note(f"{film}: {counts.frames} frames, {counts.swapped} of them with the new face")
-    progress.note("this version does not mark its films as manipulated yet: do not publish them")
+    progress.note("marked as manipulated: watermark in every swapped frame, signed credentials (`swap verify FILE`)")
     return result
 
 

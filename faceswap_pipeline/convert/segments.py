@@ -76,16 +76,19 @@ class Film:
     length: int
     """Frames of a segment."""
     options: ConvertOptions
+    mark: Callable[[Frame], Frame]
+    """Puts the watermark into a frame that was painted."""
 
 
 def paint_frames(
-    frames: Iterable[Frame], plan: FacePlan, mixer: FaceMixer, start: int
+    frames: Iterable[Frame], film: Film, mixer: FaceMixer, start: int
 ) -> Generator[tuple[Frame, int], None, None]:
-    """Frames from index `start` on, painted, each with how many faces were replaced in it.
+    """Frames from index `start` on, painted and marked, each with how many faces were replaced in it.
 
-    `frames` must begin at `plan.first_frame(start)` or before and have no gap. Holds about `reach` plus one batch of
-    them.
+    A frame in which nothing was painted stays as it is. `frames` must begin at `film.plan.first_frame(start)` or
+    before and have no gap. Holds about `reach` plus one batch of them.
     """
+    plan = film.plan
     first = plan.first_face(start)
     waiting: deque[Frame] = deque()
     looks: dict[Key, Look] = {}
@@ -101,7 +104,8 @@ def paint_frames(
         for key in [key for key in looks if key[1] < frame.index - plan.reach]:
             del looks[key]
         records = [plan.records[face] for face in plan.of_frame(frame.index)]
-        return mixer.paint(frame, records, looks), len(records)
+        painted = mixer.paint(frame, records, looks)
+        return (painted if painted is frame else film.mark(painted)), len(records)
 
     for frame in frames:
         for face in plan.of_frame(frame.index):
@@ -186,7 +190,7 @@ def write_segments(film: Film, work: WorkFolder, mixer: FaceMixer, advance: Adva
         start = index * film.length
         begin = film.plan.first_frame(start)
         frames = read_frames(film.path, start=begin, start_pts=film.times.get(begin), warnings=notes)
-        with closing(paint_frames(frames, film.plan, mixer, start)) as painted:
+        with closing(paint_frames(frames, film, mixer, start)) as painted:
             ended = False
             while not ended and work.note(index) is None:
                 ended = not _write_segment(film, work, index, painted, notes, advance)

@@ -25,6 +25,8 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import fit_pose, load_mean_face, project
 from faceswap_pipeline.imaging import Image
 from faceswap_pipeline.progress import Progress
+from faceswap_pipeline.provenance.credentials import Identity, own_identity, sign_file
+from faceswap_pipeline.provenance.marking import Marker, payload_of
 from faceswap_pipeline.records import FaceRecord
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.storage import atomic_write_json, keep_old, make_folder
@@ -34,7 +36,9 @@ from faceswap_pipeline.video.reader import read_frames
 from faceswap_pipeline.video.writer import join_segments
 
 FORMAT = "faceswap-conversion"
-VERSION = 1
+VERSION = 2
+
+_Sign = Callable[[Path, Path, Path | None], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class _Job:
     swapper: Swapper
     options: ConvertOptions
     progress: Progress
+    identity: Identity
 
 
 def convert_video(
@@ -80,6 +85,7 @@ def convert_video(
     *,
     video: Path | None = None,
     dataset: Path | None = None,
+    identity: Identity | None = None,
     progress: Progress | None = None,
 ) -> ConvertResult:
     """Put the other person's face into every video of a run's dataset, or into `video` alone.
@@ -89,9 +95,13 @@ def convert_video(
     of the same person). Interrupted, it keeps finished segments beside the film and goes on from them when called
     again; a film that is there already, made from the same things with the same options, is left as it is.
 
+    Every frame that was changed carries the watermark, and each file is signed as its last write: by `identity`, or by
+    this installation's own, which is made on first use. There is no way to leave either out.
+
     Raises RunError, DatasetError, VideoError, OptionError or StorageError where something is missing or does not fit.
     """
     find_encoder(options.encoder, options.quality, options.preset)
+    identity = identity or own_identity()
     opened = TrainingRun.open(run)
     side, other = ("a", "b") if options.direction == "a-to-b" else ("b", "a")
     faces = open_side(opened, side, dataset)
@@ -99,7 +109,7 @@ def convert_video(
     paths = [video or find_source(faces.sources[index], faces) for index in indexes]
     targets = film_paths([path.stem for path in paths], [_ending(path) for path in paths], out)
     swapper, checkpoint = load_swapper(opened, other, options.batch)
-    job = _Job(opened, faces, checkpoint, swapper, options, progress or Progress())
+    job = _Job(opened, faces, checkpoint, swapper, options, progress or Progress(), identity)
     films = [_convert_source(job, *each) for each in zip(indexes, paths, targets, strict=True)]
     notes = dict.fromkeys(note for _, found in films for note in found)
     return ConvertResult(tuple(targets), tuple(counts for counts, _ in films), tuple(notes))
@@ -121,13 +131,14 @@ def _convert_source(job: _Job, index: int, path: Path, target: Path) -> tuple[Co
         closing(work),
         job.progress.phase(f"converting {path.name}", len(rows) or film.info.frames, "frames") as advance,
     ):
-        counts = make(film, work, mixer, target, notes, advance)
+        sign = _signer(job, index, path)
+        counts, signed = make(film, work, mixer, target, notes, advance, sign)
     touched = {record.frame for record in film.plan.records}
     reasons = Counter(rows.get(frame) or "not looked at" for frame in range(counts.frames) if frame not in touched)
     counts = Counts(counts.frames, counts.swapped, counts.faces, dict(sorted(reasons.items())))
     for note in notes:
         job.progress.note(f"{target.name}: {note}")
-    atomic_write_json(_sidecar(target), _sidecar_values(job, index, path, target, counts, notes))
+    atomic_write_json(_sidecar(target), _sidecar_values(job, index, path, target, counts, notes) | {"signed": signed})
     work.remove()
     return counts, notes
 
@@ -160,46 +171,67 @@ def _film(job: _Job, index: int, path: Path, mixer: FaceMixer) -> Film:
     found = [record for frame in job.dataset.by_frame(index).values() for record in frame]
     times = {row.frame: row.pts for row in job.dataset.frame_rows() if row.source == index}
     length = max(1, round(options.segment_seconds * info.rate))
-    return Film(path, info, FacePlan(found, options.batch, mixer.reach), times, length, options)
+    mark = Marker(payload_of(job.checkpoint.sha256))
+    return Film(path, info, FacePlan(found, options.batch, mixer.reach), times, length, options, mark)
 
 
-def _make_film(film: Film, work: WorkFolder, mixer: FaceMixer, target: Path, notes: list[str], advance: Any) -> Counts:
-    """The segments, and the film joined from them with the source's other streams."""
+def _signer(job: _Job, index: int, path: Path) -> _Sign:
+    """Signs what is made of source `index`: unsigned file, its final place, the picture or film it was made from."""
+    consent = job.run.manifest["consent"]
+    statement = {
+        "run": job.checkpoint.sha256,
+        "step": job.checkpoint.step,
+        "recipe": job.run.manifest["recipe"].get("name", ""),
+        "source": job.dataset.sources[index].sha256,
+        "options": job.options.to_json(),
+        "watermark": payload_of(job.checkpoint.sha256),
+        "consent": consent if consent.get("recorded") else "not recorded",
+    }
+    return lambda unsigned, target, source: sign_file(unsigned, target, source or path, statement, job.identity)
+
+
+def _make_film(
+    film: Film, work: WorkFolder, mixer: FaceMixer, target: Path, notes: list[str], advance: Any, sign: _Sign
+) -> tuple[Counts, dict[str, Any]]:
+    """The segments, and the film joined from them with the source's other streams, signed."""
     notes += write_segments(film, work, mixer, advance)
     finished = [note for note in map(work.note, range(-(-(work.end or 0) // film.length))) if note is not None]
     notes += [note for part in finished for note in part["notes"] if note not in notes]
     _keep_old(target)
-    joined = [work.segment(index) for index in range(len(finished))]
-    notes += [note for note in join_segments(joined, target, film.info, film.path) if note not in notes]
-    return _sum(finished)
+    segments = [work.segment(index) for index in range(len(finished))]
+    unsigned = make_folder(work.path / "joined") / target.name
+    notes += [note for note in join_segments(segments, unsigned, film.info, film.path) if note not in notes]
+    for beside in unsigned.parent.glob("*.mks"):
+        os.replace(beside, target.with_name(beside.name))
+    return _sum(finished), sign(unsigned, target, None)
 
 
 def _make_pictures(
-    film: Film, work: WorkFolder, mixer: FaceMixer, target: Path, notes: list[str], advance: Any
-) -> Counts:
-    """A PNG for each picture, with its name; in a folder, unless the source is one picture."""
+    film: Film, work: WorkFolder, mixer: FaceMixer, target: Path, notes: list[str], advance: Any, sign: _Sign
+) -> tuple[Counts, dict[str, Any]]:
+    """A signed PNG for each picture, with its name; in a folder, unless the source is one picture."""
     pictures = list_images(film.path) or []
-    whole = film.path.is_dir()
     folder = make_folder(work.path / "pictures")
     swapped = faces = count = 0
-    for frame, found in paint_frames(read_frames(film.path, warnings=notes), film.plan, mixer, 0):
+    for frame, found in paint_frames(read_frames(film.path, warnings=notes), film, mixer, 0):
         write_png(folder / f"{frame.index:06d}.png", frame.rgb)
         swapped, faces, count = swapped + (found > 0), faces + found, count + 1
         advance(1)
+    counts = Counts(count, swapped, faces, {})
     _keep_old(target)
-    if not whole:
-        os.replace(folder / "000000.png", target)
-        return Counts(count, swapped, faces, {})
-    names = [picture.stem for picture in pictures]
-    if len(set(names)) == len(names) == count:
-        for number, name in enumerate(names):
-            os.replace(folder / f"{number:06d}.png", folder / f".{name}.png")
-        for name in names:
-            os.replace(folder / f".{name}.png", folder / f"{name}.png")
-    else:
+    if not film.path.is_dir():
+        return counts, sign(folder / "000000.png", target, None)
+    names, sources = [picture.stem for picture in pictures], dict(enumerate(pictures))
+    if not len(set(names)) == len(names) == count:
+        names, sources = [f"{number:06d}" for number in range(count)], {}
         notes.append("the pictures are numbered: their own names were not clear")
-    os.replace(folder, target)
-    return Counts(count, swapped, faces, {})
+    whole = make_folder(work.path / "signed")
+    signed = {
+        f"{name}.png": sign(folder / f"{number:06d}.png", whole / f"{name}.png", sources.get(number))
+        for number, name in enumerate(names)
+    }
+    os.replace(whole, target)
+    return counts, signed
 
 
 def _keep_old(target: Path) -> None:
@@ -232,6 +264,7 @@ def _job_values(job: _Job, index: int) -> dict[str, Any]:
         "source": job.dataset.sources[index].sha256,
         "dataset": job.dataset.fingerprint(),
         "checkpoint": job.checkpoint.sha256,
+        "watermark": payload_of(job.checkpoint.sha256),
         "options": job.options.to_json(),
     }
 
