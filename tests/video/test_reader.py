@@ -278,8 +278,13 @@ def test_reading_ahead_is_bounded_and_stops_with_its_reader(clip, monkeypatch):
 
 def test_interrupt_while_waiting_for_a_frame(clip):
     path = clip("a.mp4", count=80)
-    with pytest.raises(KeyboardInterrupt):
-        for frame in read_frames(path):
-            if frame.index == 5:
-                signal.raise_signal(signal.SIGINT)
+    # A shell starts its background jobs with the signal ignored; the tests may be one of them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for frame in read_frames(path):
+                if frame.index == 5:
+                    signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
