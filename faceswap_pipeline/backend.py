@@ -22,8 +22,6 @@ class Device:
     """`cpu` or `gpu`."""
     name: str
     """As the backend calls it."""
-    count: int
-    """How many of them are visible."""
 
 
 def backend_name() -> str:
@@ -38,7 +36,7 @@ def find_device() -> Device:
 
         found = jax.devices()
         kind = "cpu" if found[0].platform == "cpu" else "gpu"
-        return Device(kind, found[0].device_kind, len(found))
+        return Device(kind, found[0].device_kind)
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -47,8 +45,8 @@ def find_device() -> Device:
             tf.config.experimental.set_memory_growth(gpu, True)
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
-        return Device("gpu", details.get("device_name", gpus[0].name), len(gpus))
-    return Device("cpu", "CPU", 1)
+        return Device("gpu", details.get("device_name", gpus[0].name))
+    return Device("cpu", "CPU")
 
 
 def compile_inference(function: Callable[..., Any], variables: Sequence[Any] = ()) -> Callable[..., Any]:

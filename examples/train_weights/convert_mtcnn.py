@@ -1,26 +1,25 @@
-"""How weights/mtcnn.npz was made: the mtcnn package's three weight files, renamed and stored without pickle.
+"""How weights/mtcnn.npz is made: the weights of the mtcnn package's three networks, renamed and stored without pickle.
 
-    python examples/train_weights/convert_mtcnn.py FOLDER_WITH_pnet.lz4_rnet.lz4_onet.lz4 weights/mtcnn.npz
+    python examples/train_weights/convert_mtcnn.py weights/mtcnn.npz
 
-The files lie in the package mtcnn 1.0.0 (MIT, Copyright 2019-2024 Ivan de Paz Centeno) under `mtcnn/assets/weights`.
-They are joblib pickles, which run code when loaded: give a folder you trust. The package flattens its last feature map
-column by column; ours goes row by row, so the first dense kernel's rows are put into that order here.
+The package is mtcnn 1.0.0 (MIT, Copyright 2019-2024 Ivan de Paz Centeno); it reads its own files. It flattens its last
+feature map column by column; ours goes row by row, so the first dense kernel's rows are put into that order here.
 """
 
 import sys
-from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 
 from faceswap_pipeline.detection import networks
+from faceswap_pipeline.detection.reference import package_stages
 
-PARTS = {
-    "pnet.lz4": (networks.build_proposal_network, None),
-    "rnet.lz4": (networks.build_refine_network, (3, 3, 64)),
-    "onet.lz4": (networks.build_output_network, (3, 3, 128)),
-}
+PARTS = (
+    (networks.build_proposal_network, None),
+    (networks.build_refine_network, (3, 3, 64)),
+    (networks.build_output_network, (3, 3, 128)),
+)
+"""Our twin of each of the package's stages, and its last feature map."""
 PACKAGE_ORDER = ("shifts", "landmarks", "face")
 """The order in which the package stores its heads."""
 
@@ -32,12 +31,12 @@ def package_names(model) -> list[str]:
     return body + [name for head in PACKAGE_ORDER for name in names if name.split("/")[1] == head]
 
 
-def convert(folder: Path) -> dict[str, np.ndarray]:
+def convert() -> dict[str, np.ndarray]:
     """All arrays by our names."""
     arrays = {}
-    for file, (build, last_map) in PARTS.items():
+    for stage, (build, last_map) in zip(package_stages(), PARTS, strict=True):
         model = build()
-        values = joblib.load((folder / file).resolve(strict=True))
+        values = stage.model.get_weights()
         for name, value in zip(package_names(model), values, strict=True):
             if name.endswith("/dense/kernel") and last_map:
                 height, width, channels = last_map
@@ -50,7 +49,7 @@ def convert(folder: Path) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 2:
         raise SystemExit(__doc__)
-    arrays: dict[str, Any] = convert(Path(sys.argv[1]))
-    np.savez(sys.argv[2], **arrays)
+    arrays: dict[str, Any] = convert()
+    np.savez(sys.argv[1], **arrays)

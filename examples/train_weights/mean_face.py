@@ -10,7 +10,6 @@ About ten minutes on two cores, nearly all of it the detector.
 """
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from faceswap_pipeline.detection.meanface import (
     load_mean_face,
     project,
 )
+from faceswap_pipeline.detection.reference import package_stages
 from faceswap_pipeline.geometry import Array
 from faceswap_pipeline.masks.shapes import draw, face_points
 
@@ -154,13 +154,8 @@ def detect_five(pictures: Faces, every: int) -> tuple[Array, Indexes]:
     left out.
     """
     from mtcnn import MTCNN
-    from mtcnn.stages import StageONet, StagePNet, StageRNet
 
-    # Absolute paths, or the package would un-pickle a file of that name in the current folder.
-    folder = files("mtcnn.assets.weights")
-    named = [(StagePNet, "pnet.lz4"), (StageRNet, "rnet.lz4"), (StageONet, "onet.lz4")]
-    stages: Any = [stage(weights=str(folder / name)) for stage, name in named]
-    detector: Any = MTCNN(stages=stages)
+    detector: Any = MTCNN(stages=package_stages())
     five, index = [], []
     for number in range(0, len(pictures.images), every):
         found = detector.detect_faces(pictures.picture(number), output_type="numpy", box_format="xyxy").reshape(-1, 16)

@@ -5,6 +5,7 @@ In: RGB pictures. Out: the same `Detection`s, found by the package on every pict
 
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,19 @@ SMALLEST = 20
 picture is made smaller instead."""
 
 
+def package_stages() -> list[Any]:
+    """The package's proposal, refine and output stages; each one's `model` is its Keras network.
+
+    Their weights are named by absolute path: by name alone the package would look in the current folder first, and
+    unpickle what lies there.
+    """
+    from mtcnn.stages import StageONet, StagePNet, StageRNet
+
+    weights = files("mtcnn") / "assets" / "weights"
+    parts = ((StagePNet, "pnet.lz4"), (StageRNet, "rnet.lz4"), (StageONet, "onet.lz4"))
+    return [stage(weights=str(weights / name)) for stage, name in parts]
+
+
 class PackageDetector:
     """`MTCNN().detect_faces` on pictures made small enough that `min_face` of their short side is 20 px."""
 
@@ -26,12 +40,8 @@ class PackageDetector:
         if backend_name() != "tensorflow":
             raise OptionError("--detector is 'mtcnn', which needs TensorFlow: unset KERAS_BACKEND, or use 'cascade'")
         from mtcnn import MTCNN
-        from mtcnn.stages import StageONet, StagePNet, StageRNet
 
-        # By name alone the package would look in the current folder first, and unpickle what lies there.
-        weights = files("mtcnn") / "assets" / "weights"
-        parts = ((StagePNet, "pnet.lz4"), (StageRNet, "rnet.lz4"), (StageONet, "onet.lz4"))
-        self._package = MTCNN(stages=[stage(weights=str(weights / name)) for stage, name in parts])
+        self._package = MTCNN(stages=package_stages())
         self.min_face = min_face
         self.score = score
 

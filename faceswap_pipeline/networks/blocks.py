@@ -28,13 +28,8 @@ class SelfAttention(layers.Layer):
     as SAGAN's published networks do, which makes a 64x64 map four times cheaper.
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = False
-
     def build(self, input_shape):
         _, height, width, channels = input_shape
-        self.places = height * width
         self.pooled = height > 8
         narrow, half = max(4, channels // 8), max(4, channels // 2)
 

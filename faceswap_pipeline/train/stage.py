@@ -81,7 +81,8 @@ def train_swap(
         read_consent(consent)  # a bad file must not leave a new run behind
     datasets = _open_datasets(a, b)
     recipe, why = choose_recipe(options.recipe, out, find_device())
-    with _open_run(out, datasets, recipe, options, consent, progress) as run:
+    entries = _dataset_entries(datasets)
+    with _open_run(out, entries, recipe, options, consent, progress) as run:
         if run.manifest.get("finished") and not _goes_on(run, options):
             progress.note(f"{run.path} had stopped: {run.manifest['finished']}")
             progress.note(
@@ -118,8 +119,6 @@ def _open_datasets(a: Path, b: Path) -> dict[str, FaceDataset]:
     if a.resolve() == b.resolve():
         raise OptionError(f"--a and --b are both {a}: a swap needs two persons, each in a dataset of its own")
     found = {"a": FaceDataset.open(a), "b": FaceDataset.open(b)}
-    if found["a"].fingerprint() == found["b"].fingerprint():
-        raise OptionError(f"{a} and {b} hold the same faces: a swap needs two persons")
     for key in DATASET_KEYS:
         values = [getattr(found[person], key) for person in PERSONS]
         if key != "crop_size" and values[0] != values[1]:
@@ -127,21 +126,32 @@ def _open_datasets(a: Path, b: Path) -> dict[str, FaceDataset]:
     return found
 
 
-def _dataset_entry(dataset: FaceDataset) -> dict[str, Any]:
-    entry = {key: getattr(dataset, key) for key in DATASET_KEYS}
-    return {"path": str(dataset.path), "name": dataset.path.stem, "sha256": dataset.fingerprint(), **entry}
+def _dataset_entries(datasets: dict[str, FaceDataset]) -> dict[str, dict[str, Any]]:
+    """What the manifest says of each dataset. Raises OptionError when both hold the same faces."""
+    entries = {
+        person: {
+            "path": str(dataset.path),
+            "name": dataset.path.stem,
+            "sha256": dataset.fingerprint(),
+            **{key: getattr(dataset, key) for key in DATASET_KEYS},
+        }
+        for person, dataset in datasets.items()
+    }
+    if entries["a"]["sha256"] == entries["b"]["sha256"]:
+        both = " and ".join(entry["path"] for entry in entries.values())
+        raise OptionError(f"{both} hold the same faces: a swap needs two persons")
+    return entries
 
 
 def _open_run(
     out: Path,
-    datasets: dict[str, FaceDataset],
+    entries: dict[str, dict[str, Any]],
     recipe: Recipe,
     options: TrainOptions,
     consent: Path | None,
     progress: Progress,
 ) -> TrainingRun:
     """A new run, or the existing one when it was made with the same recipe, base and seed."""
-    entries = {person: _dataset_entry(dataset) for person, dataset in datasets.items()}
     if not (out / "run.json").is_file():
         manifest = {
             "recipe": recipe.to_json(),

@@ -4,7 +4,6 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from importlib.resources import files
 
 import keras
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 from faceswap_pipeline import resources
 from faceswap_pipeline.detection import networks
+from faceswap_pipeline.detection.reference import package_stages
 from faceswap_pipeline.errors import WeightsError
 
 # lz4 closes its file twice on some Pythons, in the package's own loading.
@@ -33,10 +33,7 @@ def ours(arrays):
 
 
 def package_network(name: str):
-    from mtcnn.stages import StageONet, StagePNet, StageRNet
-
-    stage = {"pnet": StagePNet, "rnet": StageRNet, "onet": StageONet}[name]
-    return stage(weights=str(files("mtcnn") / "assets" / "weights" / f"{name}.lz4")).model
+    return dict(zip(("pnet", "rnet", "onet"), package_stages(), strict=True))[name].model
 
 
 def test_proposal_network_equals_the_packages(ours, pair_frames):
