@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faceswap_pipeline.geometry import compose_matrices, resize_matrix
+from faceswap_pipeline.geometry import compose_matrices, invert_matrix, resize_matrix, transform_points
 
 Image = NDArray[np.uint8]
 FloatImage = NDArray[np.float32]
@@ -20,6 +20,9 @@ _INTERPOLATION = {
     "cubic": cv2.INTER_CUBIC,
     "lanczos": cv2.INTER_LANCZOS4,
 }
+_REACH = 4
+"""Pixels of a warped picture beyond which the source has no say in it: half a Lanczos window, and area averaging."""
+
 _BORDER = {"replicate": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
 
 Interpolation = Literal["nearest", "linear", "cubic", "lanczos"]
@@ -35,12 +38,14 @@ def warp(
 ) -> NDArray:
     """`image` (H, W[, C]) through a frame -> crop matrix (2, 3) into `size` (width, height); dtype kept.
 
-    Where the matrix shrinks by more than a half the picture is first reduced by area averaging, so that fine detail
-    does not alias (cv2.warpAffine samples four or sixteen pixels however far apart they fall).
+    Where the matrix shrinks by more than a half, the part of the picture that shows is first reduced by area averaging,
+    so that fine detail does not alias (cv2.warpAffine samples four or sixteen pixels however far apart they fall).
     """
     m = np.asarray(matrix, np.float64)
     scale = float(np.sqrt(abs(np.linalg.det(m[:, :2]))))
     if 0 < scale < 0.5 and interpolation != "nearest":
+        if border != "reflect":  # which may show what lies beyond the part
+            image, m = _shown_part(image, m, size)
         # The ratio is the exact one of the rounded size, so that no fraction of a pixel is lost.
         height, width = image.shape[:2]
         small = (max(1, round(width * scale * 1.5)), max(1, round(height * scale * 1.5)))
@@ -106,6 +111,19 @@ def to_uint8(image: NDArray) -> Image:
 def sharpness(image: Image) -> float:
     """Variance of the Laplacian of the luma of (H, W, 3), in squared grey levels (Pech-Pacheco et al. 2000)."""
     return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+
+
+def _shown_part(image: NDArray, matrix: NDArray, size: tuple[int, int]) -> tuple[NDArray, NDArray]:
+    """The smallest part of `image` that decides `warp(image, matrix, size)`, and the matrix from that part."""
+    margin = _REACH - 0.5
+    right, bottom = size[0] - 1 + margin, size[1] - 1 + margin
+    outline = [[-margin, -margin], [right, -margin], [right, bottom], [-margin, bottom]]
+    corners = transform_points(invert_matrix(matrix), outline)
+    last = np.array(image.shape[1::-1]) - 1
+    low = np.clip(np.floor(corners.min(0)), 0, last).astype(int)
+    high = np.clip(np.ceil(corners.max(0)), 0, last).astype(int)
+    part = image[low[1] : high[1] + 1, low[0] : high[0] + 1]
+    return part, compose_matrices(matrix, [[1, 0, low[0]], [0, 1, low[1]]])
 
 
 def _as_deep(result: NDArray, image: NDArray) -> NDArray:

@@ -13,6 +13,13 @@ def blob(width: int, height: int, x: float, y: float, sigma: float) -> np.ndarra
     return np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2)).astype(np.float32)
 
 
+@pytest.fixture(scope="module")
+def mottled() -> np.ndarray:
+    """uint8 (700, 1000, 3), spots of about 15 px."""
+    smooth = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 255, (700, 1000, 3)).astype(np.float32), (0, 0), 6)
+    return np.clip((smooth - 127) * 9 + 127, 0, 255).astype(np.uint8)
+
+
 def centroid(image: np.ndarray) -> np.ndarray:
     """Centre of brightness (x, y) px."""
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
@@ -56,6 +63,35 @@ def test_the_channel_axis_is_kept(shape: tuple[int, ...]) -> None:
         resized = imaging.resize(image, size)
         assert resized.shape == (size[1], size[0], *shape[2:]) and not np.shares_memory(resized, image)
     assert imaging.blur(image, 2).shape == shape
+
+
+@pytest.mark.parametrize("centre", [(450, 310), (5, 3), (999, 20), (-60, 400), (1060, 700), (-2000, 50)])
+@pytest.mark.parametrize("scale", [0.45, 0.2])
+@pytest.mark.parametrize("border", ["replicate", "zero", "reflect"])
+def test_only_what_shows_is_reduced_and_it_shows_the_same(
+    centre: tuple[int, int], scale: float, border: imaging.Border, mottled: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = mottled
+    matrix = geometry.similarity_matrix(scale, 10, 0, 0)
+    matrix[:, 2] = 31.5 - geometry.transform_points(matrix, centre)
+    expected = cv2.warpAffine(cv2.GaussianBlur(image, (0, 0), 0.4 / scale), matrix, (64, 64), borderValue=(0, 0, 0))
+    reduced, resize = [], cv2.resize
+    monkeypatch.setattr(
+        cv2, "resize", lambda image, *rest, **more: reduced.append(image) or resize(image, *rest, **more)
+    )
+    warped = imaging.warp(image, matrix, (64, 64), border=border)
+    if border != "reflect":
+        assert max(reduced[0].shape[:2]) < 1.2 * 74 / scale
+    rows, columns = np.mgrid[:64, :64]
+    seen = geometry.transform_points(geometry.invert_matrix(matrix), np.stack([columns, rows], -1))
+    depth = np.minimum(seen, np.array([999, 699]) - seen).min(-1) * scale
+    assert np.abs(warped.astype(int) - expected)[depth > 2].max(initial=0) <= 24
+    assert np.abs(warped.astype(int) - expected)[depth > 2].sum() <= 2.5 * 3 * (depth > 2).sum()
+    if border == "zero":
+        assert warped[depth < -2].max(initial=0) == 0
+    elif border == "replicate" and centre[0] < -1000:
+        nearest = image[np.clip(seen[..., 1].round().astype(int), 0, 699), 0].astype(int)
+        assert np.abs(warped - nearest).mean() < 25
 
 
 def test_strong_shrinking_does_not_alias() -> None:

@@ -11,14 +11,14 @@ from fractions import Fraction
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from faceswap_pipeline.convert import blend, grain
 from faceswap_pipeline.convert.color import Vector, match_color, measure_skin, skin_weights
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
-from faceswap_pipeline.geometry import compose_matrices, invert_matrix, transform_points
+from faceswap_pipeline.geometry import compose_matrices, transform_points
 from faceswap_pipeline.imaging import FloatImage, Image, network_view, to_float, view_matrix, warp
 from faceswap_pipeline.records import FaceRecord
 from faceswap_pipeline.video.reader import Frame
@@ -90,7 +90,7 @@ class FaceMixer:
         """The face out of its frame, whether or not its crop was deleted from the dataset."""
         size, coverage = self._dataset.crop_size, self._dataset.coverage
         skin = grain.skin_piece(frame.rgb, record.matrix, size, coverage) if self._options.grain else None
-        return Cut(cut_out(frame.rgb, record.matrix, size), skin)
+        return Cut(warp(frame.rgb, record.matrix, (size, size)), skin)
 
     def look(self, records: Sequence[FaceRecord], cuts: Sequence[Cut]) -> dict[Key, Look]:
         """What the network makes of a batch of faces, and what colours, sharpness and grain they should have."""
@@ -203,21 +203,6 @@ class _Window:
         for value, weight in zip(values[1:], weights[1:], strict=True):
             mean += value * np.float32(weight / sum(weights))
         return mean
-
-
-def cut_out(image: Image, matrix: ArrayLike, size: int) -> Image:
-    """`warp(image, matrix, (size, size))`, made from the part of `image` (H, W, 3) that shows in it.
-
-    `warp` reduces its whole input before it shrinks it by much, which on a large frame costs more than all else here.
-    """
-    far = size - 1 + 8
-    corners = transform_points(invert_matrix(matrix), [[-8, -8], [far, -8], [far, far], [-8, far]])
-    low = np.maximum(np.floor(corners.min(0)).astype(int), 0)
-    high = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, image.shape[1::-1])
-    if (high - low < 1).any():
-        return warp(image, matrix, (size, size))
-    part = image[low[1] : high[1], low[0] : high[0]]
-    return warp(part, compose_matrices(matrix, [[1, 0, low[0]], [0, 1, low[1]]]), (size, size))
 
 
 def draw_oval(oval: NDArray, matrix: NDArray, size: int) -> Image:

@@ -2,16 +2,14 @@
 
 from fractions import Fraction
 
-import cv2
 import numpy as np
 import pytest
 
-from faceswap_pipeline.convert.faces import FaceMixer, cut_out, draw_oval
+from faceswap_pipeline.convert.faces import FaceMixer, draw_oval
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.segments import FacePlan
 from faceswap_pipeline.dataset import FaceDataset
-from faceswap_pipeline.geometry import similarity_matrix, transform_points
-from faceswap_pipeline.imaging import warp
+from faceswap_pipeline.geometry import similarity_matrix
 from faceswap_pipeline.video.reader import Frame, picture_frame
 from tests.convert.conftest import NO_FACE, StandIn, draw_frame, make_record, write_clip, write_dataset
 
@@ -31,21 +29,6 @@ def shown(index: int) -> Frame:
 def looked_at(dataset, mixer, frames):
     records = [record for record in dataset.records if record.frame in frames]
     return records, mixer.look(records, [mixer.cut(shown(record.frame), record) for record in records])
-
-
-@pytest.mark.parametrize(("scale", "tolerance"), [(1.3, 0), (0.6, 0), (0.4, 6), (0.2, 6)])
-@pytest.mark.parametrize("centre", [(150, 110), (20, 12)])
-def test_a_cut_from_the_near_part_is_the_cut_from_the_frame(scale, tolerance, centre):
-    image = cv2.resize(draw_frame(0), (640, 480), interpolation=cv2.INTER_CUBIC)
-    matrix = similarity_matrix(scale, 10, 0, 0)
-    matrix[:, 2] = 31.5 - transform_points(matrix, centre)
-    difference = np.abs(cut_out(image, matrix, 64).astype(int) - warp(image, matrix, (64, 64)))
-    assert difference.max() <= tolerance
-
-
-def test_a_face_outside_the_frame_is_survived():
-    matrix = similarity_matrix(1, 0, -1000, 0)
-    assert cut_out(draw_frame(0), matrix, 64).shape == (64, 64, 3)
 
 
 def test_the_window_ends_at_a_cut_and_is_finite(dataset):
