@@ -31,10 +31,10 @@ def face_at(frame: int) -> NDArray[np.float64]:
     return np.array([96 + 20 * np.sin(frame / 9), 72 + 6 * np.cos(frame / 7)])
 
 
-def face_matrix(frame: int) -> NDArray[np.float64]:
-    """Frame -> crop of the drawn face: 62 px high in a crop of 96."""
-    matrix = similarity_matrix(CROP / 1.56 / 62, 3 * np.sin(frame / 5), 0, 0)
-    matrix[:, 2] = (CROP - 1) / 2 - transform_points(matrix, face_at(frame))
+def face_matrix(frame: int, crop: int = CROP) -> NDArray[np.float64]:
+    """Frame -> crop of the drawn face, which is 62 px high in the frame."""
+    matrix = similarity_matrix(crop / 1.56 / 62, 3 * np.sin(frame / 5), 0, 0)
+    matrix[:, 2] = (crop - 1) / 2 - transform_points(matrix, face_at(frame))
     return matrix
 
 
@@ -70,7 +70,7 @@ def write_clip(path: Path) -> None:
         container.mux(audio.encode(None))
 
 
-def make_record(frame: int, track: int) -> FaceRecord:
+def make_record(frame: int, track: int, crop: int = CROP) -> FaceRecord:
     """The drawn face of a frame as extraction would record it."""
     points = face_at(frame) + np.array([[-9, -8], [9, -8], [0, 2], [-5, 14], [5, 14]])
     box = np.concatenate([face_at(frame) - [23, 31], face_at(frame) + [23, 31]])
@@ -91,20 +91,20 @@ def make_record(frame: int, track: int) -> FaceRecord:
         sharpness=1.0,
         marks=(),
         use_for_training=True,
-        matrix=face_matrix(frame),
+        matrix=face_matrix(frame, crop),
     )
 
 
-def write_dataset(path: Path, video: Path, *, masks: bool = True) -> None:
+def write_dataset(path: Path, video: Path, *, masks: bool = True, crop: int = CROP) -> None:
     """The faces of the drawn clip; each stretch with a face is a track of its own. Crops are left black."""
-    oval = np.zeros((CROP, CROP), np.uint8)
-    cv2.ellipse(oval, (CROP // 2, CROP // 2), (23, 31), 0, 0, 360, 255, -1)
+    oval = np.zeros((crop, crop), np.uint8)
+    cv2.ellipse(oval, (crop // 2, crop // 2), (23 * crop // CROP, 31 * crop // CROP), 0, 0, 360, 255, -1)
     with FaceDataset.create(
-        path, [Source(str(video), file_sha256(video), probe(video))], CROP, "t-1", 1.56, {}
+        path, [Source(str(video), file_sha256(video), probe(video))], crop, "t-1", 1.56, {}
     ) as made:
         for frame in (frame for frame in range(FRAMES) if frame not in NO_FACE):
-            record = make_record(frame, int(frame > NO_FACE[0]))
-            made.append(record, np.zeros((CROP, CROP, 3), np.uint8))
+            record = make_record(frame, int(frame > NO_FACE[0]), crop)
+            made.append(record, np.zeros((crop, crop, 3), np.uint8))
             if masks:
                 made.write_mask("face", record, oval, "landmarks", 1.0)
         reasons = [(frame, "no face" if frame in NO_FACE else "") for frame in range(FRAMES)]

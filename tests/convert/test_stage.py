@@ -246,6 +246,18 @@ def test_faces_cropped_otherwise_are_refused(studio):
         convert_video(studio.run, studio.folder, FAST)
 
 
+@pytest.mark.parametrize("crop", [64, 192])
+def test_crops_of_another_size_give_the_same_film(studio, crop):
+    """What a network sees is a share of the crop, so the crop's size in pixels may differ from training."""
+    film = convert_video(studio.run, studio.folder, FAST).films[0]
+    write_dataset(studio.folder / "other", studio.video, crop=crop)
+    other = convert_video(studio.run, studio.folder / "out", FAST, dataset=studio.folder / "other").films[0]
+    source, made, expected = (rgb(path).astype(int) for path in (studio.video, other, film))
+    assert np.abs(made - source)[:, 66:76, 86:106].mean() > 8
+    difference = np.abs(made - expected).mean((0, 3))
+    assert difference.mean() < 1.5 and difference.max() < 14, "the same place, shape and tone"
+
+
 def test_a_bad_encoder_is_refused_before_any_work(studio):
     with pytest.raises(OptionError, match="--encoder is 'x264'"):
         convert_video(studio.run, studio.folder, ConvertOptions(encoder="x264"))
