@@ -4,6 +4,7 @@ In: functions written in `keras.ops`. Out: the same functions compiled. With `tr
 knows the backend.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,27 @@ def find_device() -> Device:
         details = tf.config.experimental.get_device_details(gpus[0])
         return Device("gpu", details.get("device_name", gpus[0].name))
     return Device("cpu", "CPU")
+
+
+def share_cores() -> None:
+    """Give each of a training step's two branches, one for each person, half of the cores.
+
+    Small maps leave an operation that is spread over all cores waiting for itself: measured on 2 cores, a step is a
+    fifth quicker so. Only TensorFlow on a CPU is told, and only before it has computed anything; `TF_NUM_*` settings
+    of the user's own go first.
+    """
+    if backend_name() != "tensorflow" or find_device().kind == "gpu" or "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # it already computes: as it is, only slower
+        tf.config.threading.set_inter_op_parallelism_threads(2)
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, cores() // 2))
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compile_inference(function: Callable[..., Any], variables: Sequence[Any] = ()) -> Callable[..., Any]:

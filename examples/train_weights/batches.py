@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from cover import cover
-from faces import Faces, Sample, cut, draw_matrix, mirror
+from faces import Faces, Sample, cut, draw_matrices, mirror
 from film import film
 from numpy.typing import NDArray
 
@@ -33,9 +33,9 @@ class Batch(NamedTuple):
     """(B,) number of the person."""
 
 
-def make_sample(faces: Faces, index: int, mean_face: MeanFace, size: int, random: np.random.Generator) -> Sample:
-    """One example, shaken, perhaps mirrored, covered and filmed."""
-    sample = cut(faces, index, draw_matrix(mean_face, faces.landmarks[index], size, random), size)
+def make_sample(faces: Faces, index: int, matrix: Array, size: int, random: np.random.Generator) -> Sample:
+    """One example through a picture -> crop matrix, perhaps mirrored, covered and filmed."""
+    sample = cut(faces, index, matrix, size)
     if random.random() < 0.5:
         sample = mirror(sample)
     sample = cover(sample, random)
@@ -44,14 +44,19 @@ def make_sample(faces: Faces, index: int, mean_face: MeanFace, size: int, random
 
 def clean_sample(faces: Faces, index: int, mean_face: MeanFace, size: int) -> Sample:
     """One example as the pipeline would cut it, for validation."""
-    return cut(faces, index, draw_matrix(mean_face, faces.landmarks[index], size, None), size)
+    (matrix,) = draw_matrices(mean_face, faces.landmarks[[index]], size, None)
+    return cut(faces, index, matrix, size)
 
 
 def make_batch(faces: Faces, mean_face: MeanFace, size: int, count: int, seed: int, step: int) -> Batch:
     """The batch of a step: the same for the same seed and step, whoever makes it and in whatever order."""
     chosen = np.random.Generator(np.random.Philox(key=[seed, step])).integers(len(faces), size=count)
     randoms = [np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, 1, i])) for i in range(count)]
-    samples = [make_sample(faces, int(i), mean_face, size, random) for i, random in zip(chosen, randoms, strict=True)]
+    matrices = draw_matrices(mean_face, faces.landmarks[chosen], size, randoms)
+    samples = [
+        make_sample(faces, int(i), matrix, size, random)
+        for i, matrix, random in zip(chosen, matrices, randoms, strict=True)
+    ]
     return stack(samples, faces.people[chosen])
 
 

@@ -4,6 +4,7 @@ In: folders of rendered faces (images/, labels/, faces.jsonl). Out: `Faces`, and
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.detection.alignment import COVERAGE, crop_matrix
+from faceswap_pipeline.detection.alignment import COVERAGE, crop_matrix, pose_at
 from faceswap_pipeline.detection.meanface import MeanFace, Pose, fit_pose
 from faceswap_pipeline.geometry import Array, transform_points
 from faceswap_pipeline.imaging import Image, warp
@@ -124,27 +125,29 @@ def five_of(landmarks: Array) -> Array:
     return np.stack([*eyes, landmarks[..., 30, :], landmarks[..., 48, :], landmarks[..., 54, :]], -2)
 
 
-def draw_matrix(mean_face: MeanFace, landmarks: Array, size: int, random: np.random.Generator | None) -> Array:
-    """Picture px -> crop px (2, 3), as the pipeline would cut this face.
+def draw_matrices(
+    mean_face: MeanFace, landmarks: Array, size: int, randoms: Sequence[np.random.Generator] | None
+) -> list[Array]:
+    """Picture px -> crop px, each (2, 3), as the pipeline would cut the faces of landmarks (N, 68, 2).
 
-    With `random`, the five points are as unsure as a detector's and the crop is shaken in turn, size and place;
-    without, it is the plain crop.
+    With `randoms`, one a face, the five points are as unsure as a detector's and the crop is shaken in turn, size and
+    place; without, it is the plain crop.
     """
     five = five_of(landmarks)
-    if random is None:
-        return crop_matrix(fit_pose(mean_face, five), size, COVERAGE)
-    reach = np.ptp(landmarks[:, 1])
-    pose = fit_pose(mean_face, five + random.normal(0, 0.012, (5, 2)) * reach)
-    shift = random.normal(0, 0.03, 2) * float(pose.scale)
-    shaken = Pose(
-        pose.yaw,
-        pose.pitch,
-        float(pose.roll) + random.normal(0, 5),
-        float(pose.scale) * np.exp(random.normal(0, 0.06)),
-        float(pose.x) + shift[0],
-        float(pose.y) + shift[1],
-    )
-    return crop_matrix(shaken, size, COVERAGE)
+    if randoms is None:
+        poses = fit_pose(mean_face, five)
+        return [crop_matrix(pose_at(poses, i), size, COVERAGE) for i in range(len(five))]
+    reach = np.ptp(landmarks[:, :, 1], axis=1)
+    unsure = np.stack([random.normal(0, 0.012, (5, 2)) for random in randoms]) * reach[:, None, None]
+    poses = fit_pose(mean_face, five + unsure)
+    return [crop_matrix(shaken(pose_at(poses, i), random), size, COVERAGE) for i, random in enumerate(randoms)]
+
+
+def shaken(pose: Pose, random: np.random.Generator) -> Pose:
+    """A pose with its roll, size and place off by a little."""
+    x, y = random.normal(0, 0.03, 2) * float(pose.scale)
+    roll, scale = random.normal(0, 5), np.exp(random.normal(0, 0.06))
+    return pose._replace(roll=pose.roll + roll, scale=pose.scale * scale, x=pose.x + x, y=pose.y + y)
 
 
 def cut(faces: Faces, index: int, matrix: Array, size: int) -> Sample:

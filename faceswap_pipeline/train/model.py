@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from faceswap_pipeline.backend import compile_inference, compile_step, value_of
+from faceswap_pipeline.backend import compile_inference, compile_step, find_device, value_of
 from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
 from faceswap_pipeline.networks.discriminator import build_discriminator
 from faceswap_pipeline.networks.recipe import Recipe
@@ -118,13 +118,17 @@ class SwapModel:
         return {**terms, "gradient_norm": norm}
 
     def _reconstruct(self, batches: dict[str, Batch]) -> dict[str, Any]:
-        """Each person's warped pictures through the shared encoder, at once, and the person's own decoder."""
-        count = self.recipe.train.batch
-        codes = self.generator["encoder"](ops.concatenate([batches[person].warped for person in PERSONS], 0))
-        return {
-            person: self.generator[f"decoder_{person}"](codes[i * count : (i + 1) * count])
-            for i, person in enumerate(PERSONS)
-        }
+        """Each person's warped pictures through the shared encoder and the person's own decoder.
+
+        On a GPU the encoder takes both persons at once; on a CPU each is a branch that a core of its own can run.
+        """
+        encoder = self.generator["encoder"]
+        if find_device().kind == "gpu":
+            both = encoder(ops.concatenate([batches[person].warped for person in PERSONS], 0))
+            codes = dict(zip(PERSONS, ops.split(both, len(PERSONS)), strict=True))
+        else:
+            codes = {person: encoder(batches[person].warped) for person in PERSONS}
+        return {person: self.generator[f"decoder_{person}"](codes[person]) for person in PERSONS}
 
     def _generator_terms(self, batches, made, composed) -> dict[str, Any]:
         """The weighted loss terms of both persons, `<term>_<person>`; adversarial ones where pictures are composed."""

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline import __version__
 from faceswap_pipeline.array_folder import Checkpoint
-from faceswap_pipeline.backend import Device, backend_name, find_device, memory_bytes, resident, value_of
+from faceswap_pipeline.backend import (
+    Device,
+    backend_name,
+    find_device,
+    memory_bytes,
+    resident,
+    share_cores,
+    value_of,
+)
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import OptionError, RunError, TrainingDiverged
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
@@ -77,6 +85,7 @@ def train_swap(
     KeyboardInterrupt everything is saved first.
     """
     progress = progress or Progress()
+    share_cores()
     if consent is not None:
         read_consent(consent)  # a bad file must not leave a new run behind
     datasets = _open_datasets(a, b)

@@ -97,9 +97,10 @@ def test_a_mirrored_sample_stays_consistent(faces, mean_face: MeanFace) -> None:
 def test_shaken_cuts_stay_near_the_plain_one(faces, mean_face: MeanFace) -> None:
     from faceswap_pipeline.geometry import decompose_similarity
 
-    plain = decompose_similarity(data.draw_matrix(mean_face, faces.landmarks[0], SIZE, None))
-    random = np.random.default_rng(0)
-    shaken = [decompose_similarity(data.draw_matrix(mean_face, faces.landmarks[0], SIZE, random)) for _ in range(300)]
+    landmarks = np.repeat(faces.landmarks[:1], 300, axis=0)
+    plain = decompose_similarity(data.draw_matrices(mean_face, landmarks[:1], SIZE, None)[0])
+    randoms = [np.random.default_rng(seed) for seed in range(300)]
+    shaken = [decompose_similarity(matrix) for matrix in data.draw_matrices(mean_face, landmarks, SIZE, randoms)]
     ratios, angles = [each.scale / plain.scale for each in shaken], [each.angle - plain.angle for each in shaken]
     assert 0.03 < np.std(np.log(ratios)) < 0.15 and abs(np.mean(np.log(ratios))) < 0.03
     assert 2 < np.std(angles) < 9

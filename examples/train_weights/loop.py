@@ -1,0 +1,109 @@
+"""The training loop of the parser and the embedding: steps on made batches, a report now and then, exact resume.
+
+In: a network, a loss, batches that follow from (seed, step). Out: a folder with the newest checkpoint and log.jsonl.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from faceswap_pipeline.array_folder import damage, read_folder, settled, write_folder
+from faceswap_pipeline.backend import compile_step, value_of
+from faceswap_pipeline.networks.weights import get_arrays, set_arrays
+from faceswap_pipeline.train.gradients import gradients
+from faceswap_pipeline.train.model import clipped
+
+Tensors = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast."""
+
+    steps: int
+    """Steps in all; the rate falls to 0 along a half cosine until then."""
+    rate: float
+    """Highest rate of Adam."""
+    warm_up: int = 300
+    """Steps over which the rate rises from 0."""
+    clip_norm: float = 5.0
+    """Gradients with a larger norm are scaled down to it."""
+    report: int = 500
+    """Steps between two reports, each followed by a checkpoint."""
+
+    def rate_at(self, step: int) -> float:
+        """The rate of a step."""
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        return self.rate * min(1.0, (step + 1) / self.warm_up) * fall
+
+
+def train(
+    out: Path,
+    network: keras.Model,
+    loss: Callable[[Tensors], tuple[Any, Tensors]],
+    batches: Callable[[range], Iterator[dict[str, NDArray]]],
+    plan: Plan,
+    judge: Callable[[], dict[str, float]],
+) -> None:
+    """Train `network` until `plan.steps`, going on from what `out` holds; `judge` measures what a report shows."""
+    out.mkdir(parents=True, exist_ok=True)
+    optimizer = keras.optimizers.Adam(plan.rate)
+    optimizer.build(network.trainable_variables)
+    variables = [*network.variables, *optimizer.variables]
+
+    def update(batch: Tensors, rate: Any) -> Tensors:
+        terms, found = gradients(lambda: loss(batch), network.trainable_variables, variables)
+        found, norm = clipped(found, plan.clip_norm)
+        optimizer.learning_rate.assign(rate)
+        optimizer.apply(found, network.trainable_variables)
+        return {**terms, "gradient_norm": norm}
+
+    step_once = compile_step(update, variables)
+    first = resume(out, network, optimizer)
+    began, mean = time.monotonic(), {}
+    for step, batch in zip(range(first, plan.steps), batches(range(first, plan.steps)), strict=True):
+        terms = step_once(batch, np.float32(plan.rate_at(step)))
+        for name, value in terms.items():
+            mean[name] = mean.get(name, 0.0) + float(value)
+        if (step + 1) % plan.report == 0 or step + 1 == plan.steps:
+            done = (step - first) % plan.report + 1
+            speed = (step + 1 - first) / (time.monotonic() - began)
+            entry = {name: round(value / done, 4) for name, value in mean.items()}
+            mean = {}
+            _report(out, {"step": step + 1, "steps_per_second": round(speed, 2), **entry, **judge()})
+            _save(out, network, optimizer, step + 1)
+
+
+def _report(out: Path, entry: dict[str, Any]) -> None:
+    rounded = {name: round(float(value), 4) for name, value in entry.items()}
+    print(" ".join(f"{name} {value:g}" for name, value in rounded.items()), flush=True)
+    with open(out / "log.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(rounded) + "\n")
+
+
+def _save(out: Path, network: keras.Model, optimizer: keras.optimizers.Optimizer, step: int) -> None:
+    arrays = get_arrays("network", network.variables)
+    arrays |= {f"optimizer/{i:04d}": value_of(value) for i, value in enumerate(optimizer.variables)}
+    write_folder(out / "checkpoint", arrays, {"step": step})
+
+
+def resume(out: Path, network: keras.Model, optimizer: keras.optimizers.Optimizer | None = None) -> int:
+    """Put the checkpoint, if there is one, into network and optimizer; the step to go on with."""
+    folder = settled(out / "checkpoint")
+    if folder is None:
+        return 0
+    if damage(folder):
+        raise SystemExit(f"{folder}: {damage(folder)}; remove it to start anew")
+    checkpoint = read_folder(folder)
+    set_arrays("network", network.variables, checkpoint.arrays)
+    for i, variable in enumerate(optimizer.variables if optimizer else ()):
+        variable.assign(checkpoint.arrays[f"optimizer/{i:04d}"].astype(variable.dtype))
+    return int(checkpoint.state["step"])

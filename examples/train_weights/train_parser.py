@@ -1,0 +1,150 @@
+"""How weights/parser.npz is made: the face parser, trained on rendered people with film-like augmentation.
+
+    python examples/train_weights/train_parser.py OUT --faces FACES PAIRS [--steps 12000] [--export weights/parser.npz]
+
+Called again it goes on where it stopped. FACES and PAIRS are folders of rendered faces (images/, labels/,
+faces.jsonl); people 0480 to 0539 are kept for validation. `--export` writes the weights as they are now and ends.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from batches import Batch, clean_sample, run_ahead, stack
+from faces import INNER_FACE, Faces, read_faces, split_by_person
+from keras import ops
+from loop import Plan, train
+from numpy.typing import NDArray
+
+from faceswap_pipeline.backend import compile_inference
+from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
+from faceswap_pipeline.networks.parser import CLASSES, SIDE, build_parser, fold
+from faceswap_pipeline.networks.weights import get_arrays
+from faceswap_pipeline.resources import weight_file
+
+CLASS_WEIGHTS = np.array([0.6, 1, 3, 1, 3, 6, 4, 1, 1.2, 3], np.float32)
+"""How much a pixel of each class counts in the cross-entropy: small parts more."""
+GROUPS = (INNER_FACE, (5,), (2, 6), (7,), (4,))
+"""Classes whose joint region also enters as intersection over union: face, eyeballs, mouth, hair, brows."""
+HIDDEN_WEIGHT = 0.4
+"""How much a hidden landmark's place counts beside a visible one's."""
+BATCH = 32
+"""Pictures judged at a time."""
+POINT_SCALE = 12.0
+"""Weight of the landmarks' mean distance, in shares of the side."""
+
+
+def parser_loss(network: keras.Model, batch: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Cross-entropy, soft IoU of the groups, distance of the landmarks and cross-entropy of their visibility."""
+    logits, places, sight = network(batch["picture"], training=True)
+    truth = ops.one_hot(ops.cast(batch["label"], "int32"), len(CLASSES))
+    chances = ops.log_softmax(logits, axis=-1)
+    pixel = -ops.mean(ops.sum(truth * chances * CLASS_WEIGHTS, axis=-1))
+    likely = ops.exp(chances)
+    overlap = 0.0
+    for group in GROUPS:
+        member = np.isin(np.arange(len(CLASSES)), group).astype(np.float32)
+        made, true = ops.sum(likely * member, axis=-1), ops.sum(truth * member, axis=-1)
+        both = ops.sum(made * true, axis=(1, 2))
+        either = ops.sum(made + true - made * true, axis=(1, 2))
+        overlap += ops.mean(1 - (both + 1) / (either + 1)) / len(GROUPS)
+    visible = batch["visible"]
+    trust = visible + HIDDEN_WEIGHT * (1 - visible)
+    distance = ops.sqrt(ops.sum((places - batch["landmarks"]) ** 2, axis=-1) + 1e-8)
+    points = ops.sum(distance * trust) / ops.sum(trust)
+    seen = ops.mean(ops.relu(sight) - sight * visible + ops.log1p(ops.exp(-ops.abs(sight))))
+    terms = {"pixel": pixel, "overlap": overlap, "points": points, "sight": seen}
+    return pixel + overlap + POINT_SCALE * points + 0.1 * seen, terms
+
+
+class Judge:
+    """Validation faces, plain and with one fixed draw of cover and film."""
+
+    def __init__(self, network: keras.Model, faces: Faces, mean_face: MeanFace, every: int):
+        self.infer = compile_inference(lambda picture: network(picture, training=False), network.variables)
+        chosen = np.arange(0, len(faces), every)
+        chosen = chosen[: len(chosen) // BATCH * BATCH]
+        self.yaw = np.abs(faces.angles[chosen, 0])
+        self.plain = stack([clean_sample(faces, i, mean_face, SIDE) for i in chosen], faces.people[chosen])
+        (self.film,) = run_ahead(faces, mean_face, SIDE, 256, 12345, range(1))
+
+    def __call__(self) -> dict[str, float]:
+        """Mean IoU by kind on plain pictures and, for the face, on filmed ones; the landmarks' distance, shares."""
+        plain, _ = self._overlaps(self.plain)
+        film, distance = self._overlaps(self.film)
+        return {
+            "face": plain["face"].mean(),
+            "face_turned": plain["face"][self.yaw > 40].mean(),
+            "eyes": np.nanmean(plain["eyes"]),
+            "mouth": np.nanmean(plain["mouth"]),
+            "film_face": film["face"].mean(),
+            "film_points": distance,
+        }
+
+    def _overlaps(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], float]:
+        """IoU of each picture by kind (not a number where there is next to nothing), and the landmarks' distance."""
+        parts = [self.infer(batch.picture[i : i + BATCH]) for i in range(0, len(batch.picture), BATCH)]
+        made, true = np.concatenate([part[0] for part in parts]).argmax(-1), batch.label
+        found = {}
+        for kind, group in (("face", INNER_FACE), ("eyes", (5,)), ("mouth", (2, 6))):
+            one, other = np.isin(made, group), np.isin(true, group)
+            either = (one | other).sum((1, 2))
+            found[kind] = np.where(other.sum((1, 2)) > 4, (one & other).sum((1, 2)) / np.maximum(either, 1), np.nan)
+        places = np.concatenate([part[1] for part in parts])
+        distance = np.linalg.norm(places - batch.landmarks, axis=-1)[batch.visible > 0]
+        return found, float(distance.mean())
+
+
+def main() -> None:
+    """Train, or export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--faces", type=Path, nargs="+", required=True)
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--export", type=Path)
+    arguments = parser.parse_args()
+    keras.utils.set_random_seed(arguments.seed)
+    network = build_parser(normalise=True)
+    if arguments.export:
+        export(arguments.out, network, arguments.export)
+        return
+    mean_face = load_mean_face(weight_file("mean_face"))
+    training, validation = split_by_person(read_faces(*arguments.faces))
+    print(f"{len(training)} pictures to train on, {len(validation)} to validate")
+
+    def batches(steps: range) -> Iterator[dict[str, NDArray]]:
+        for made in run_ahead(training, mean_face, SIDE, arguments.batch, arguments.seed, steps, workers=1):
+            yield {"picture": made.picture, "label": made.label, "landmarks": made.landmarks, "visible": made.visible}
+
+    train(
+        arguments.out,
+        network,
+        lambda batch: parser_loss(network, batch),
+        batches,
+        Plan(arguments.steps, arguments.rate),
+        Judge(network, validation, mean_face, 3),
+    )
+
+
+def export(folder: Path, network: keras.Model, target: Path) -> None:
+    """Fold the normalisation into the convolutions and store half-precision arrays by name."""
+    from loop import resume
+
+    from faceswap_pipeline.array_folder import write_arrays
+
+    step = resume(folder, network)
+    plain = build_parser()
+    fold(network, plain)
+    arrays = {name: value.astype(np.float16) for name, value in get_arrays("parser", plain.variables).items()}
+    write_arrays(target, arrays)
+    print(f"{target}: {sum(value.size for value in arrays.values())} weights of step {step}")
+
+
+if __name__ == "__main__":
+    main()
