@@ -39,8 +39,8 @@ class Swapper(Protocol):
         """Share of a crop, about its centre, that it sees."""
         ...
 
-    def swap(self, crops: Image) -> SwapOutput:
-        """Other faces for crops uint8 (N, S, S, 3); every face depends on its own crop only."""
+    def swap(self, crops: Image, masks: Image) -> SwapOutput:
+        """Other faces for crops uint8 (N, S, S, 3) with their face masks (N, S, S); each depends on its own only."""
         ...
 
 
@@ -73,13 +73,16 @@ class NetworkSwapper:
         """Share of a crop, about its centre, that it sees."""
         return self._network.view
 
-    def swap(self, crops: Image) -> SwapOutput:
-        """Other faces for crops uint8 (N, S, S, 3), in as many batches as it takes."""
-        size, count = self._network.resolution, len(crops)
+    def swap(self, crops: Image, masks: Image) -> SwapOutput:
+        """Other faces for crops uint8 (N, S, S, 3) with face masks (N, S, S), in as many batches as it takes."""
+        size, view, count = self._network.resolution, self._network.view, len(crops)
+        from faceswap_pipeline.networks.autoencoder import encoder_input
+
         whole = -(-count // self._batch) * self._batch
         pictures = np.zeros((whole, size, size, 3), np.float32)
-        for index, crop in enumerate(crops):
-            pictures[index] = to_float(network_view(crop, size, self._network.view))
+        for index, (crop, mask) in enumerate(zip(crops, masks, strict=True)):
+            face = network_view(mask, size, view)[..., None] / np.float32(255)
+            pictures[index] = encoder_input(to_float(network_view(crop, size, view)), face, self._network)
         made = [self._infer(pictures[start : start + self._batch]) for start in range(0, whole, self._batch)]
         out = np.concatenate(made)[:count] if made else np.zeros((0, size, size, 4), np.float32)
         return SwapOutput(out[..., :3], out[..., 3:])

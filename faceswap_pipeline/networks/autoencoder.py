@@ -7,6 +7,8 @@ the learned mask (alpha) 0..1 last.
 GAN recipes follow the published self-attention face-swap GAN. See `docs/recipes.md`.
 """
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -40,6 +42,15 @@ def build_decoder(recipe: NetworkRecipe, name: str) -> keras.Model:
     for index in range(recipe.residual):
         x = residual(x, recipe.slope, f"residual_{index}")
     return keras.Model(code, picture_and_mask(x, recipe), name=name)
+
+
+def encoder_input(pictures: Any, face: Any, recipe: NetworkRecipe) -> Any:
+    """What the encoder is given of pictures (B, R, R, 3) -1..1 with face masks (B, R, R, 1) 0..1.
+
+    With `face_only` all but the face is grey. Without it one encoder reads two backdrops and two heads of hair, gives
+    each person codes of its own, and the other person's decoder meets codes it was never trained on.
+    """
+    return pictures * face if recipe.face_only else pictures
 
 
 def picture_and_mask(x, recipe: NetworkRecipe):

@@ -15,7 +15,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from faceswap_pipeline.networks.recipe import TrainRecipe
+from faceswap_pipeline.networks.autoencoder import encoder_input
+from faceswap_pipeline.networks.recipe import NetworkRecipe, TrainRecipe
 
 GRID = 5
 """Points of the warp's grid along a side."""
@@ -65,18 +66,20 @@ def draw(
     }
 
 
-def apply(crops: Any, drawn: dict[str, Any], resolution: int) -> Batch:
+def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
     """Make the batch that `draw` chose from resident crops (N, M, M, 6)."""
+    resolution = recipe.resolution
     chosen = ops.take(crops, drawn["index"], axis=0)
     places = view_places(drawn["matrix"], resolution, chosen.shape[1])
     bend = ops.einsum("ri,bijc,sj->brsc", _grid_matrix(resolution), drawn["displacement"], _grid_matrix(resolution))
     linear = drawn["matrix"][:, None, None, :, :2]
     bent = places + ops.squeeze(ops.matmul(linear, bend[..., None]), -1)
-    clear, warped = sample(chosen, places), sample(chosen[..., :3], bent)
+    clear, warped = sample(chosen, places), sample(chosen[..., :4], bent)
     gain, offset = drawn["gain"][:, None, None], drawn["offset"][:, None, None]
     recolor = lambda picture: ops.clip((picture / 127.5 - 1) * gain + offset, -1, 1)  # noqa: E731
     masks = clear[..., 3:] / 255
-    return Batch(recolor(warped), recolor(clear[..., :3]), masks[..., :1], masks[..., 1:2], masks[..., 2:])
+    seen = encoder_input(recolor(warped[..., :3]), warped[..., 3:] / 255, recipe)
+    return Batch(seen, recolor(clear[..., :3]), masks[..., :1], masks[..., 1:2], masks[..., 2:])
 
 
 def view_places(matrix: Any, resolution: int, side: int) -> Any:

@@ -12,7 +12,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference, compile_step, find_device, value_of
-from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
+from faceswap_pipeline.imaging import to_float
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, encoder_input
 from faceswap_pipeline.networks.discriminator import build_discriminator
 from faceswap_pipeline.networks.recipe import Recipe
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
@@ -81,8 +82,8 @@ class SwapModel:
         return self.recipe.adversarial and step >= self.recipe.train.adversarial_from
 
     def _update(self, crops, drawn, rate, keep, adversarial: bool) -> dict[str, Any]:
-        resolution = self.recipe.network.resolution
-        batches = {person: augment.apply(crops[person], drawn[person], resolution) for person in PERSONS}
+        network = self.recipe.network
+        batches = {person: augment.apply(crops[person], drawn[person], network) for person in PERSONS}
         return self.update(batches, rate, keep, adversarial)
 
     def update(self, batches: dict[str, Batch], rate, keep, adversarial: bool) -> dict[str, Any]:
@@ -170,13 +171,15 @@ class SwapModel:
         verdict = self.discriminator[f"discriminator_{person}"](ops.concatenate([real, fake], 0), training=True)
         return losses.hinge_discriminator(verdict[: self.recipe.train.batch], verdict[self.recipe.train.batch :])
 
-    def swap(self, pictures: NDArray[np.float32], person: str) -> NDArray[np.float32]:
-        """Pictures (B, R, R, 3) -1..1 through the averaged networks and `person`'s decoder -> (B, R, R, 4)."""
+    def swap(self, views: NDArray[np.uint8], person: str) -> NDArray[np.float32]:
+        """Views (B, R, R, 6), colours and masks, through the averaged networks as `person` -> (B, R, R, 4)."""
         if person not in self._swap:
             encoder, decoder = self.average["encoder"], self.average[f"decoder_{person}"]
             weights = [*encoder.variables, *decoder.variables]
             self._swap[person] = compile_inference(lambda pictures: decoder(encoder(pictures)), weights)
-        return self._swap[person](pictures)
+        return self._swap[person](
+            encoder_input(to_float(views[..., :3]), views[..., 3:4] / np.float32(255), self.recipe.network)
+        )
 
     def arrays(self) -> dict[str, NDArray]:
         """Everything that an exact resume needs, by name."""

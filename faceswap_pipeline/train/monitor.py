@@ -92,7 +92,7 @@ class Validation:
             batch = self._faces[person][start : start + BATCH]
             full = np.concatenate([batch, np.repeat(batch[-1:], BATCH - len(batch), 0)])
             pictures, face = to_float(full[..., :3]), full[..., 3:4].astype(np.float32) / 255
-            made = self._model.swap(pictures, person)[..., :3]
+            made = self._model.swap(full, person)[..., :3]
             rows.append(np.stack(self._errors(made, pictures, face), -1)[: len(batch)])
         l1, structure = np.concatenate(rows).mean(0)
         return float(l1) / 2, 1 - float(structure)

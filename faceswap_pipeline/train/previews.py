@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.imaging import resize, to_float, to_uint8
+from faceswap_pipeline.imaging import resize, to_uint8
 from faceswap_pipeline.train.model import SwapModel
 
 COLUMNS = 6
@@ -22,10 +22,10 @@ def preview(model: SwapModel, held_out: dict[str, NDArray[np.uint8]]) -> NDArray
     """Eight rows: A, A->A, A->B, its mask; B, B->B, B->A, its mask. `held_out`: views uint8 (V, R, R, 6)."""
     rows = []
     for own, other in (("a", "b"), ("b", "a")):
-        faces = held_out[own][np.linspace(0, len(held_out[own]) - 1, COLUMNS).astype(int)][..., :3]
-        itself, swapped = model.swap(to_float(faces), own), model.swap(to_float(faces), other)
+        faces = held_out[own][np.linspace(0, len(held_out[own]) - 1, COLUMNS).astype(int)]
+        itself, swapped = model.swap(faces, own), model.swap(faces, other)
         masks = np.repeat(swapped[..., 3:] * 2 - 1, 3, axis=-1)
-        rows += [faces, to_uint8(itself[..., :3]), to_uint8(swapped[..., :3]), to_uint8(masks)]
+        rows += [faces[..., :3], to_uint8(itself[..., :3]), to_uint8(swapped[..., :3]), to_uint8(masks)]
     shown = max(SHOWN_SIDE, rows[0].shape[1])
     return np.concatenate([np.concatenate([resize(face, (shown, shown)) for face in row], 1) for row in rows], 0)
 

@@ -122,7 +122,8 @@ class StandIn:
     def __post_init__(self) -> None:
         self.batches: list[int] = []
 
-    def swap(self, crops: NDArray[np.uint8]) -> SwapOutput:
+    def swap(self, crops: NDArray[np.uint8], masks: NDArray[np.uint8]) -> SwapOutput:
+        assert masks.shape == crops.shape[:3]
         self.batches.append(len(crops))
         views = np.stack([to_float(network_view(crop, self.resolution, self.view)) for crop in crops])
         image = np.clip(views + np.float32(self.change), -1, 1)

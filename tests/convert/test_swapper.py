@@ -1,5 +1,7 @@
 """The network behind convert: fixed batches, the same view as training, errors for weights that do not fit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -34,9 +36,14 @@ def crops():
     return np.random.default_rng(3).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
 
 
+@pytest.fixture
+def masks():
+    return np.random.default_rng(4).integers(0, 2, (5, 40, 40), dtype=np.uint8) * 255
+
+
 @pytest.mark.parametrize("person", ["a", "b"])
-def test_it_is_the_encoder_and_the_decoder_of_the_wanted_person(networks, arrays, crops, person):
-    made = NetworkSwapper(RECIPE, arrays, person, 8).swap(crops)
+def test_it_is_the_encoder_and_the_decoder_of_the_wanted_person(networks, arrays, crops, masks, person):
+    made = NetworkSwapper(RECIPE, arrays, person, 8).swap(crops, masks)
     seen = np.stack([to_float(network_view(crop, 16, 0.8)) for crop in crops])
     expected = np.asarray(networks[f"decoder_{person}"](networks["encoder"](seen)))
     np.testing.assert_allclose(made.image, expected[..., :3], atol=1e-4)
@@ -44,12 +51,25 @@ def test_it_is_the_encoder_and_the_decoder_of_the_wanted_person(networks, arrays
     assert made.image.dtype == np.float32 and made.alpha.shape == (5, 16, 16, 1)
 
 
-def test_a_face_does_not_depend_on_its_batch(arrays, crops):
+def test_the_encoder_sees_the_face_only_where_the_recipe_says_so(arrays, crops, masks):
+    recipe = dataclasses.replace(RECIPE, network=dataclasses.replace(RECIPE.network, face_only=True))
+    masks[:] = 0
+    masks[:, 5:35, 10:30] = 255
+    hidden = crops.copy()
+    hidden[:, :, :8] = 7
+    hidden[:, :3] = 200
+    for each, same in ((recipe, True), (RECIPE, False)):
+        swapper = NetworkSwapper(each, arrays, "b", 5)
+        assert np.allclose(swapper.swap(crops, masks).image, swapper.swap(hidden, masks).image, atol=1e-6) == same
+
+
+def test_a_face_does_not_depend_on_its_batch(arrays, crops, masks):
     swapper = NetworkSwapper(RECIPE, arrays, "b", 2)
-    together = swapper.swap(crops).image
-    alone = np.concatenate([swapper.swap(crop[None]).image for crop in crops])
+    together = swapper.swap(crops, masks).image
+    pairs = zip(crops, masks, strict=True)
+    alone = np.concatenate([swapper.swap(crop[None], mask[None]).image for crop, mask in pairs])
     np.testing.assert_allclose(together, alone, atol=1e-5)
-    assert swapper.swap(crops[:0]).image.shape == (0, 16, 16, 3)
+    assert swapper.swap(crops[:0], masks[:0]).image.shape == (0, 16, 16, 3)
 
 
 def test_weights_of_another_recipe_are_refused(arrays):
@@ -58,11 +78,12 @@ def test_weights_of_another_recipe_are_refused(arrays):
         NetworkSwapper(RECIPE, smaller, "b", 2)
 
 
-def test_the_best_weights_of_a_run_are_taken(tmp_path, arrays, crops):
+def test_the_best_weights_of_a_run_are_taken(tmp_path, arrays, crops, masks):
     with TrainingRun.create(tmp_path / "run", {"recipe": RECIPE.to_json()}) as run:
         with pytest.raises(RunError, match="no trained weights"):
             load_swapper(run, "b", 4)
         run.save_best(arrays, {"step": 12})
     swapper, checkpoint = load_swapper(TrainingRun.open(tmp_path / "run"), "b", 4)
     assert checkpoint.step == 12 and (swapper.resolution, swapper.view) == (16, 0.8)
-    np.testing.assert_array_equal(swapper.swap(crops).image, NetworkSwapper(RECIPE, arrays, "b", 4).swap(crops).image)
+    expected = NetworkSwapper(RECIPE, arrays, "b", 4).swap(crops, masks).image
+    np.testing.assert_array_equal(swapper.swap(crops, masks).image, expected)

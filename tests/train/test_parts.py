@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from faceswap_pipeline.networks.recipe import LossRecipe, TrainRecipe
+from faceswap_pipeline.networks.recipe import LossRecipe, NetworkRecipe, TrainRecipe
 from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Statistics
 from faceswap_pipeline.train.batches import pose_chances, split
 from faceswap_pipeline.train.monitor import Plateau
 
 R, M = 32, 40
+
+
+def network(face_only: bool = False) -> NetworkRecipe:
+    return NetworkRecipe(R, 0.8, down=(8, 8), latent=8, shared_up=8, up=(8,), face_only=face_only)
 
 
 def statistics(count: int = 6) -> Statistics:
@@ -46,18 +50,32 @@ def still(batch: int) -> dict[str, np.ndarray]:
 
 def test_without_changes_a_batch_is_the_centre_of_the_crops():
     crops = np.random.default_rng(1).integers(0, 256, (2, M, M, 6), dtype=np.uint8)
-    batch = augment.apply(crops, still(2), R)
+    batch = augment.apply(crops, still(2), network())
     centre = crops[:, 4:36, 4:36].astype(np.float32)
     np.testing.assert_allclose(batch.target, centre[..., :3] / 127.5 - 1, atol=1e-3)
     np.testing.assert_allclose(batch.warped, batch.target, atol=1e-5)
     np.testing.assert_allclose(batch.eyes[..., 0], centre[..., 4] / 255, atol=1e-3)
 
 
+def test_the_encoder_sees_the_warped_face_alone_where_the_recipe_says_so():
+    crops = np.zeros((1, M, M, 6), np.uint8)
+    crops[..., :3] = 255
+    crops[0, 10:30, 10:30, 3] = 255
+    drawn = still(1)
+    drawn["displacement"][:] = (3, 0)
+    batch = augment.apply(crops, drawn, network(face_only=True))
+    seen = np.asarray(batch.warped)[0, ..., 0]
+    expected = np.zeros((R, R))
+    expected[6:26, 3:23] = 1
+    np.testing.assert_allclose(seen, expected, atol=0.02)
+    assert (np.asarray(batch.target) > 0.99).all()
+
+
 def test_mirror_and_shift_move_pictures_and_masks_alike():
     crops = np.random.default_rng(1).integers(0, 256, (1, M, M, 6), dtype=np.uint8)
     drawn = still(1)
     drawn["matrix"][0] = [[-1, 0, 2], [0, 1, 0]]
-    batch = augment.apply(crops, drawn, R)
+    batch = augment.apply(crops, drawn, network())
     expected = crops[0, 4:36, 6:38][:, ::-1].astype(np.float32)
     np.testing.assert_allclose(batch.target[0], expected[..., :3] / 127.5 - 1, atol=1e-3)
     np.testing.assert_allclose(batch.face[0, ..., 0], expected[..., 3] / 255, atol=1e-3)
@@ -73,7 +91,7 @@ def test_warp_moves_the_input_only_and_has_no_similarity_left():
     assert field.std() > 0.05 * R
     crops = np.random.default_rng(1).integers(0, 256, (1, M, M, 6), dtype=np.uint8)
     moved = {**still(1), "displacement": field[:1]}
-    batch, plain = augment.apply(crops, moved, R), augment.apply(crops, still(1), R)
+    batch, plain = augment.apply(crops, moved, network()), augment.apply(crops, still(1), network())
     np.testing.assert_array_equal(batch.target, plain.target)
     assert np.abs(np.asarray(batch.warped) - np.asarray(plain.warped)).mean() > 0.05
 
