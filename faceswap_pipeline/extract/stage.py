@@ -23,6 +23,7 @@ from faceswap_pipeline.detection.tracking import Track, link
 from faceswap_pipeline.errors import DatasetError, NoFaceError, OptionError, VideoError
 from faceswap_pipeline.extract import people
 from faceswap_pipeline.extract.options import ExtractOptions
+from faceswap_pipeline.extract.report import dataset_page
 from faceswap_pipeline.extract.scan import Scan, scan_source
 from faceswap_pipeline.geometry import invert_matrix, transform_points
 from faceswap_pipeline.imaging import Image, resize, sharpness, warp
@@ -88,12 +89,14 @@ def extract_faces(
             dataset.close()
             remove_folder(out)
             raise
-        _write_people(dataset, faces, persons, chosen, scans)
+        sheet = _write_people(dataset, faces, persons, chosen, scans)
         for index, scan in enumerate(scans):
             own = [face for face in faces if face.source == index and persons[face.number] in chosen]
             _cut_crops(dataset, Path(inputs[index]), scan, own, persons, options, progress)
         _mark_blurred(dataset, options)
-        dataset.finish(_frame_rows(dataset, scans, faces))
+        rows = list(_frame_rows(dataset, scans, faces))
+        dataset.write_artifact("report.html", dataset_page(dataset, rows, sheet).encode())
+        dataset.finish(rows)
         _summary(dataset, scans, progress)
     return dataset
 
@@ -363,8 +366,8 @@ def _reason(records: Sequence[FaceRecord], scan: Scan, position: int, tracked: i
 
 def _write_people(
     dataset: FaceDataset, faces: Sequence[_Face], persons: list[int], chosen: set[int], scans: Sequence[Scan]
-) -> None:
-    """people.jpg."""
+) -> bytes | None:
+    """people.jpg, and its bytes; None when no face was seen well enough for a picture."""
     rows = []
     for number in sorted(set(persons)):
         own = [face for face in faces if persons[face.number] == number]
@@ -373,10 +376,12 @@ def _write_people(
         samples = [sample for face in own for sample in face.look.samples]
         if samples:
             rows.append((number, frames, time, samples))
-    if rows:
-        path = dataset.work_folder() / "people.jpg"
-        write_jpeg(path, people.contact_sheet(rows[:20], sorted(chosen)))
-        dataset.write_artifact("people.jpg", path.read_bytes())
+    if not rows:
+        return None
+    path = dataset.work_folder() / "people.jpg"
+    write_jpeg(path, people.contact_sheet(rows[:20], sorted(chosen)))
+    dataset.write_artifact("people.jpg", path.read_bytes())
+    return path.read_bytes()
 
 
 def _no_face(scans: Sequence[Scan], inputs: Sequence[Path], options: ExtractOptions) -> str:

@@ -68,6 +68,7 @@ def test_the_person_seen_longest_is_cut_out_of_every_frame(dataset):
     assert {record.person for record in dataset.records} == {0}
     assert len({record.track for record in dataset.records}) == 2, "a cut ends a track"
     assert (dataset.path / "people.jpg").exists() and not (dataset.path / "work").exists()
+    assert "faces to learn from" in (dataset.path / "report.html").read_text("utf-8")
 
 
 def test_every_frame_has_its_reason(dataset):
