@@ -169,7 +169,8 @@ class FrameRow(NamedTuple):
     """Seconds."""
     faces: int
     reason: str
-    """Empty, or: no face, low score, other person, filled by the tracker, duplicate, undecodable."""
+    """Empty, or: no face, low score, other person, filled by the tracker, duplicate, undecodable; and for frames that
+    were not looked at: before --start, after --end, left out by --every."""
 
 
 class MaskMade(NamedTuple):

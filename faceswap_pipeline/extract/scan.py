@@ -30,7 +30,7 @@ from faceswap_pipeline.imaging import Image, warp
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.storage import atomic_write_json, open_aside
 from faceswap_pipeline.video.images import is_image
-from faceswap_pipeline.video.reader import Frame, read_frames
+from faceswap_pipeline.video.reader import Frame, read_frames, times_after
 
 SEGMENT = 500
 """Frames whose faces are kept together."""
@@ -54,6 +54,8 @@ class Picture(Pyramid):
         super().__init__(rgb)
         self.frame = frame.index
         self.pts = frame.pts
+        self.skipped: list[tuple[int, Fraction]] = []
+        """Index and time of the frames before this one, from the picture before it on, that are not looked at."""
         self.full = (frame.width, frame.height)
 
     def to_frame(self, points: NDArray[Any]) -> NDArray[np.float32]:
@@ -80,6 +82,8 @@ class Scan:
     cuts: list[bool] = field(default_factory=list)
     samples: list[tuple[int, int, Image]] = field(default_factory=list)
     """Position, number of the face there, and a small aligned picture of it."""
+    skipped: list[tuple[int, Fraction]] = field(default_factory=list)
+    """Index and time of the frames that the options leave out."""
     warnings: list[str] = field(default_factory=list)
     key_frames: int = 0
 
@@ -109,8 +113,8 @@ def scan_source(
         total = info.frames or int(info.duration * info.rate) or None
         with progress.phase(f"finding faces in {path.name}", total, "frames") as advance:
             advance(len(segments) * SEGMENT * options.every)
-            warnings: list[str] = []
-            ahead = _pictures(dataset, source, path, options, len(segments) * SEGMENT, warnings)
+            ending = _Ending()
+            ahead = _pictures(dataset, source, path, options, len(segments) * SEGMENT, ending)
             finder = _finder(options)
             cuts = ((picture, cut or pictures) for picture, cut in ahead)
             for number, segment in enumerate(_segments(cuts), len(segments)):
@@ -119,12 +123,24 @@ def scan_source(
                     found.append(_in_frame(item, mean_face))
                     advance(options.every)
                 _write_segment(_segment_path(folder, source, number), found)
-        atomic_write_json(end, {"warnings": warnings})
+        skipped = [[frame, pts.numerator, pts.denominator] for frame, pts in ending.skipped]
+        atomic_write_json(end, {"warnings": ending.warnings, "skipped": skipped})
         segments = _whole_segments(folder, source)
-    scan.warnings = json.loads(end.read_text())["warnings"]
     for segment in segments:
         _read_segment(segment, scan)
+    last = json.loads(end.read_text())
+    scan.warnings = last["warnings"]
+    scan.skipped += [(frame, Fraction(above, below)) for frame, above, below in last["skipped"]]
     return scan
+
+
+@dataclass
+class _Ending:
+    """What is known once the reading is over."""
+
+    warnings: list[str] = field(default_factory=list)
+    skipped: list[tuple[int, Fraction]] = field(default_factory=list)
+    """Index and time of the frames after the last picture."""
 
 
 def _finder(options: ExtractOptions) -> FaceFinder:
@@ -135,20 +151,28 @@ def _finder(options: ExtractOptions) -> FaceFinder:
 
 
 def _pictures(
-    dataset: FaceDataset, source: int, path: Path, options: ExtractOptions, first: int, warnings: list[str]
+    dataset: FaceDataset, source: int, path: Path, options: ExtractOptions, first: int, ending: _Ending
 ) -> Iterator[tuple[Pyramid, bool]]:
-    """The looked-at frames from position `first` on, reduced, each with its cut flag."""
+    """The looked-at frames from position `first` on, reduced, each with its cut flag; `ending` is filled at the end."""
     start, end = dataset.sources[source].start, dataset.sources[source].end
     # Positions count frames after --start, whose index is not known beforehand: then all frames are read again.
     context = min(first, CUT_CONTEXT) if start is None else first
 
     def chosen() -> Iterator[Picture]:
         begin = (first - context) * options.every
-        for frame in read_frames(path, start=begin, warnings=warnings):
+        skipped: list[tuple[int, Fraction]] = []
+        for frame in read_frames(path, start=begin, warnings=ending.warnings):
             if end is not None and frame.pts >= end:
-                return
+                later = times_after(path, frame.pts)
+                skipped += enumerate([frame.pts, *later], frame.index)
+                break
             if frame.index % options.every == 0 and (start is None or frame.pts >= start):
-                yield Picture(frame, options.min_face)
+                picture = Picture(frame, options.min_face)
+                picture.skipped, skipped = skipped, []
+                yield picture
+            else:
+                skipped.append((frame.index, frame.pts))
+        ending.skipped = skipped
 
     return islice(with_cuts(chosen()), context, None)
 
@@ -176,6 +200,8 @@ class _Found:
     faces: list[Detection]
     samples: list[Image]
     """Of each face, on key frames only."""
+    skipped: list[tuple[int, Fraction]]
+    """Frames before this one that are not looked at."""
 
 
 def _in_frame(item: FrameFaces, mean_face: MeanFace) -> _Found:
@@ -190,7 +216,7 @@ def _in_frame(item: FrameFaces, mean_face: MeanFace) -> _Found:
         Detection(picture.to_frame(face.box.reshape(2, 2)).reshape(4), picture.to_frame(face.landmarks), face.score)
         for face in item.faces
     ]
-    return _Found(picture.frame, picture.pts, item.cut, item.key, faces, samples)
+    return _Found(picture.frame, picture.pts, item.cut, item.key, faces, samples, picture.skipped)
 
 
 def _segment_path(folder: Path, source: int, number: int) -> Path:
@@ -207,11 +233,13 @@ def _whole_segments(folder: Path, source: int) -> list[Path]:
 
 def _write_segment(path: Path, found: Sequence[_Found]) -> None:
     faces = [face for item in found for face in item.faces]
+    skipped = [frame for item in found for frame in item.skipped]
     with open_aside(path) as file:
         np.savez(
             file,
             frames=np.array([item.frame for item in found]),
             pts=np.array([[item.pts.numerator, item.pts.denominator] for item in found]),
+            skipped=np.array([[index, pts.numerator, pts.denominator] for index, pts in skipped], np.int64),
             cuts=np.array([item.cut for item in found]),
             keys=np.array([item.key for item in found]),
             counts=np.array([len(item.faces) for item in found]),
@@ -228,6 +256,9 @@ def _read_segment(path: Path, scan: Scan) -> None:
     """Add a segment's frames to `scan`."""
     with np.load(path, allow_pickle=False) as data:
         arrays = dict(data)
+    scan.skipped += [
+        (index, Fraction(above, below)) for index, above, below in arrays["skipped"].reshape(-1, 3).tolist()
+    ]
     at, sample = 0, 0
     for row, count in enumerate(arrays["counts"]):
         position = len(scan.frames)

@@ -20,7 +20,7 @@ from faceswap_pipeline.detection.alignment import COVERAGE, TEMPLATE, Aligned, a
 from faceswap_pipeline.detection.cascade import FaceDetector
 from faceswap_pipeline.detection.meanface import MeanFace, fit_pose, load_mean_face
 from faceswap_pipeline.detection.tracking import Track, link
-from faceswap_pipeline.errors import DatasetError, NoFaceError, OptionError, VideoError
+from faceswap_pipeline.errors import DatasetError, NoFaceError, OptionError, SwapError, VideoError
 from faceswap_pipeline.extract import people
 from faceswap_pipeline.extract.options import ExtractOptions
 from faceswap_pipeline.extract.report import dataset_page
@@ -38,6 +38,10 @@ MAX_GAP_SECONDS = Fraction(1, 2)
 """The longest stretch without the face that a track bridges."""
 UNTRAINED_MARKS = ("blurred", "clipped", "tiny", "low_score", "duplicate", "filled")
 """Faces with one of these marks are left out of training."""
+
+
+CHOSEN_LATER = ("person", "blurred", "tiny", "clipped", "low_score", "duplicate")
+"""Options that the first pass does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -67,28 +71,35 @@ def extract_faces(
     Raises VideoError for what cannot be read, NoFaceError when there is no face, OptionError for a person not there.
     """
     progress = progress or Progress()
-    if redo and out.exists():
-        progress.note(f"the old {out} is kept as {keep_old(out)}")
-    dataset = _open_or_create(inputs, out, options)
+    sources = _sources(inputs, options)
+    mean_face = load_mean_face(resources.weight_file("mean_face"))
+    photo = _photo_of(options, mean_face)
+    for old in (out, out.with_name(out.name + ".zip")) if redo else ():
+        if old.exists():
+            progress.note(f"the old {old} is kept as {keep_old(old)}")
+    dataset = _open_or_create(sources, out, options)
     if dataset.state == "done":
         progress.note(f"{out} is finished already: {len(dataset)} faces")
         dataset.close()
         return dataset
     with dataset:
-        mean_face = load_mean_face(resources.weight_file("mean_face"))
         scans = [
             scan_source(dataset, index, Path(path), options, mean_face, progress) for index, path in enumerate(inputs)
         ]
         faces = _faces(scans, mean_face)
-        try:
-            if not faces:
-                raise NoFaceError(_no_face(scans, inputs, options))
-            persons = _persons(faces)
-            chosen = _choose(faces, persons, options, mean_face, progress)
-        except (NoFaceError, OptionError, VideoError):
+        if not faces:
+            # Nothing but the search itself is lost, and that has to be made anew with other options.
             dataset.close()
             remove_folder(out)
-            raise
+            raise _no_face(scans, inputs, options)
+        persons = _persons(faces)
+        chosen = _choose(faces, persons, options, photo, progress)
+        if chosen is None:
+            _write_people(dataset, faces, persons, set(), scans)
+            raise OptionError(
+                f"--person is {options.person}: expected one of {', '.join(map(str, sorted(set(persons))))}, or all; "
+                f"{out / 'people.jpg'} shows them. What was found is kept: run the line again with another --person"
+            )
         sheet = _write_people(dataset, faces, persons, chosen, scans)
         for index, scan in enumerate(scans):
             own = [face for face in faces if face.source == index and persons[face.number] in chosen]
@@ -101,17 +112,25 @@ def extract_faces(
     return dataset
 
 
-def _open_or_create(inputs: Sequence[Path], out: Path, options: ExtractOptions) -> FaceDataset:
-    """The dataset `out`, new or fit to go on with."""
+def _sources(inputs: Sequence[Path], options: ExtractOptions) -> list[Source]:
     start, end = _times(options)
-    sources = [Source(str(path), file_sha256(path), probe(path), start, end) for path in map(Path, inputs)]
-    if not (out / "dataset.json").exists() and not out.with_name(out.name + ".zip").exists():
+    return [Source(str(path), file_sha256(path), probe(path), start, end) for path in map(Path, inputs)]
+
+
+def _open_or_create(sources: Sequence[Source], out: Path, options: ExtractOptions) -> FaceDataset:
+    """The dataset `out`, new or fit to go on with."""
+    if not (out / "dataset.json").exists() and not (not out.exists() and out.with_name(out.name + ".zip").exists()):
         return FaceDataset.create(out, sources, options.size, TEMPLATE, COVERAGE, {"extract": options.to_json()})
     dataset = FaceDataset.open(out, write=out.is_dir())
     differences = []
     made_with = dataset.options.get("extract", {})
     try:
-        differences += options.differences(ExtractOptions.from_json(made_with))
+        before = ExtractOptions.from_json(made_with)
+        if dataset.state == "extracting" and not dataset.records:
+            # The faces are found and nothing is cut yet: what chooses and marks them may still change.
+            later = {name: getattr(options, name) for name in CHOSEN_LATER}
+            before = replace(before, **later)
+        differences += options.differences(before)
     except OptionError as error:
         differences.append(str(error))
     if [source.sha256 for source in sources] != [source.sha256 for source in dataset.sources]:
@@ -123,6 +142,8 @@ def _open_or_create(inputs: Sequence[Path], out: Path, options: ExtractOptions) 
             f"{out} was made with other choices ({'; '.join(differences)}): "
             "name another folder with --out, or give --redo to make it anew (the old one is kept)"
         )
+    if dataset.state == "extracting" and made_with != options.to_json():
+        dataset.set_options("extract", options.to_json())
     return dataset
 
 
@@ -170,9 +191,9 @@ def _persons(faces: Sequence[_Face]) -> list[int]:
 
 
 def _choose(
-    faces: Sequence[_Face], persons: list[int], options: ExtractOptions, mean_face: MeanFace, progress: Progress
-) -> set[int]:
-    """The numbers of the persons to keep. Raises OptionError when `--person` names nobody here."""
+    faces: Sequence[_Face], persons: list[int], options: ExtractOptions, photo: Image | None, progress: Progress
+) -> set[int] | None:
+    """The numbers of the persons to keep; None when `--person` names a number that nobody has."""
     there = sorted(set(persons))
     if options.person == "all":
         return set(there)
@@ -180,17 +201,18 @@ def _choose(
         if len(there) > 1:
             progress.note(f"{len(there)} persons found: the one seen longest is taken (people.jpg; --person N picks)")
         return {0}
-    if options.person.isdigit():
-        if int(options.person) not in there:
-            raise OptionError(f"--person is {options.person}: expected one of {', '.join(map(str, there))}, or all")
-        return {int(options.person)}
-    return {_nearest_person(faces, persons, options, mean_face, progress)}
+    if photo is not None:
+        return {_nearest_person(faces, persons, photo, Path(options.person).name, progress)}
+    return {int(options.person)} if int(options.person) in there else None
 
 
-def _nearest_person(
-    faces: Sequence[_Face], persons: list[int], options: ExtractOptions, mean_face: MeanFace, progress: Progress
-) -> int:
-    """The person who looks most like the photo that `--person` names."""
+def _photo_of(options: ExtractOptions, mean_face: MeanFace) -> Image | None:
+    """The aligned face of the photo that `--person` names; None when it names no photo.
+
+    Raises OptionError when it is neither a number nor a photo with a face.
+    """
+    if options.person in ("main", "all") or options.person.isdigit():
+        return None
     path = Path(options.person)
     if not path.is_file():
         raise OptionError(f"--person is '{options.person}': expected main, all, a number or the path of a photo")
@@ -199,7 +221,11 @@ def _nearest_person(
     if not found:
         raise OptionError(f"--person is '{options.person}': no face in that photo; take one that shows the face larger")
     pose = fit_pose(mean_face, found[0].landmarks)
-    photo = warp(image, crop_matrix(pose, people.SAMPLE_SIZE), (people.SAMPLE_SIZE, people.SAMPLE_SIZE))
+    return warp(image, crop_matrix(pose, people.SAMPLE_SIZE), (people.SAMPLE_SIZE, people.SAMPLE_SIZE))
+
+
+def _nearest_person(faces: Sequence[_Face], persons: list[int], photo: Image, name: str, progress: Progress) -> int:
+    """The person who looks most like the aligned face `photo`, of the file `name`."""
     distances: dict[int, float] = {}
     for face in faces:
         if face.look.samples:
@@ -208,9 +234,9 @@ def _nearest_person(
             distances[number] = min(far, distances.get(number, np.inf))
     ranked = sorted(distances, key=lambda number: distances[number])
     near = ", ".join(f"person {number} {distances[number]:.2f}" for number in ranked[:3])
-    progress.note(f"nearest to {path.name}: {near} (below {people.SAME} is taken for the same)")
+    progress.note(f"nearest to {name}: {near} (below {people.SAME} is taken for the same)")
     if distances[ranked[0]] > people.SAME:
-        progress.warn(f"nobody here looks much like {path.name}: person {ranked[0]} is taken; look at people.jpg")
+        progress.warn(f"nobody here looks much like {name}: person {ranked[0]} is taken; look at people.jpg")
     return ranked[0]
 
 
@@ -345,13 +371,22 @@ def _mark_blurred(dataset: FaceDataset, options: ExtractOptions) -> None:
 
 
 def _frame_rows(dataset: FaceDataset, scans: Sequence[Scan], faces: Sequence[_Face]) -> Iterator[FrameRow]:
-    """One line for every frame looked at."""
+    """One line for every frame of the inputs."""
     for source, scan in enumerate(scans):
         chosen = dataset.by_frame(source)
         tracked = Counter(int(p) for face in faces if face.source == source for p in face.track.frames)
+        rows = [FrameRow(source, frame, pts, 0, _skipped(dataset.sources[source], pts)) for frame, pts in scan.skipped]
         for position, (frame, pts) in enumerate(zip(scan.frames, scan.pts, strict=True)):
-            records = chosen.get(int(frame), [])
-            yield FrameRow(source, int(frame), pts, len(records), _reason(records, scan, position, tracked[position]))
+            records = chosen.get(frame, [])
+            rows.append(FrameRow(source, frame, pts, len(records), _reason(records, scan, position, tracked[position])))
+        yield from sorted(rows, key=lambda row: row.frame)
+
+
+def _skipped(source: Source, pts: Fraction) -> str:
+    """Why a frame was not looked at."""
+    if source.start is not None and pts < source.start:
+        return "before --start"
+    return "after --end" if source.end is not None and pts >= source.end else "left out by --every"
 
 
 def _reason(records: Sequence[FaceRecord], scan: Scan, position: int, tracked: int) -> str:
@@ -384,15 +419,17 @@ def _write_people(
     return path.read_bytes()
 
 
-def _no_face(scans: Sequence[Scan], inputs: Sequence[Path], options: ExtractOptions) -> str:
+def _no_face(scans: Sequence[Scan], inputs: Sequence[Path], options: ExtractOptions) -> SwapError:
+    """What to say when nobody was found."""
+    names = ", ".join(map(str, inputs))
     frames = sum(len(scan.frames) for scan in scans)
     if frames == 0:
-        raise VideoError(f"no frame of {', '.join(map(str, inputs))} lies between --start and --end")
+        return VideoError(f"no frame of {names} lies between --start and --end")
     unsure = sum(bool(found) for scan in scans for found in scan.faces)
     short = min(min(scan.width, scan.height) for scan in scans)
     seen = f"; {unsure} frames hold something face-like, too unsure or too short-lived to use" if unsure else ""
-    return (
-        f"no face in the {frames} frames of {', '.join(map(str, inputs))}: looked for upright faces of "
+    return NoFaceError(
+        f"no face in the {frames} frames of {names}: looked for upright faces of "
         f"{options.min_face * short:.0f} px and more{seen}. "
         "If there are smaller faces, lower --min-face; if the picture lies on its side, turn it upright first"
     )

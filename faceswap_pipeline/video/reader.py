@@ -4,6 +4,7 @@ In: a path. Out: an iterator of `Frame`, decoded ahead on a thread; the planes s
 """
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -114,6 +115,28 @@ def read_frames(
     frames = _read_pictures(pictures, notes) if pictures is not None else _read_video(path, start, start_pts, notes)
     first = start if pictures is not None else 0
     return ahead(islice(frames, first, None if stop is None else max(stop - start + first, 0)), DEPTH)
+
+
+def times_after(path: Path, time: Fraction) -> list[Fraction]:
+    """The times of the frames that are shown later than `time`, as the container tells them, nothing decoded.
+
+    For a whole film in a container that keeps each frame's time (not AVI), these are the frames and times that
+    `read_frames` gives. Raises VideoError.
+    """
+    pictures = list_images(path)
+    if pictures is not None:
+        return [at for at in (index / PICTURE_RATE for index in range(len(pictures))) if at > time]
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        base = Fraction(stream.time_base or 0)
+        with suppress(FFmpegError):
+            container.seek(int(time / base) if base else 0, stream=stream)
+        times = set()
+        with suppress(FFmpegError):
+            for packet in container.demux(stream):
+                if packet.pts is not None and packet.size and not packet.is_discard:
+                    times.add(packet.pts * base)
+    return sorted(at for at in times if at > time)
 
 
 def picture_frame(image: NDArray[np.uint8], index: int, pts: Fraction, duration: Fraction) -> Frame:

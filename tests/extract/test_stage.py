@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -113,6 +114,20 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.parametrize(("phase", "after"), [("finding", 12), ("finding", 24)])
+def test_a_stopped_run_knows_the_frames_that_were_not_looked_at(clip, tmp_path, monkeypatch, phase, after):
+    monkeypatch.setattr(scan, "SEGMENT", 5)
+    for number, options in enumerate(
+        (ExtractOptions(size=96, min_face=0.2, every=2), ExtractOptions(size=96, min_face=0.2, start="0.2", end="1.6"))
+    ):
+        whole = extract_faces([clip], tmp_path / f"whole{number}", options)
+        with pytest.raises(KeyboardInterrupt):
+            extract_faces([clip], tmp_path / f"stopped{number}", options, progress=Notes(phase, after))
+        resumed = extract_faces([clip], tmp_path / f"stopped{number}", options)
+        assert contents(resumed.path) == contents(whole.path)
+        assert [row.frame for row in resumed.frame_rows()] == list(range(3 * FRAMES + 8))
+
+
 @pytest.mark.parametrize(
     ("phase", "after"), [("finding", 3), ("finding", 27), ("finding", 55), ("cutting", 5), ("cutting", 25)]
 )
@@ -140,6 +155,39 @@ def test_redo_keeps_the_old_folder(clip, people_frames, tmp_path):
     assert FaceDataset.open(tmp_path / "faces.1").crop_size == 96 and FaceDataset.open(out).crop_size == 64
 
 
+def test_redo_keeps_the_packed_dataset_too(people_frames, tmp_path):
+    short = write_clip(tmp_path / "short.mp4", people_frames["a"][:6])
+    out = tmp_path / "faces"
+    extract_faces([short], out, OPTIONS).pack(tmp_path / "faces.zip")
+    other = ExtractOptions(size=64, min_face=0.2)
+    assert extract_faces([short], out, other, redo=True).crop_size == 64
+    assert FaceDataset.open(tmp_path / "faces.1").crop_size == 96
+    assert FaceDataset.open(tmp_path / "faces.1.zip").crop_size == 96 and not (tmp_path / "faces.zip").exists()
+
+
+def test_redo_that_cannot_begin_moves_nothing(people_frames, tmp_path):
+    short = write_clip(tmp_path / "short.mp4", people_frames["a"][:6])
+    extract_faces([short], tmp_path / "faces", OPTIONS)
+    for wrong in (ExtractOptions(start="2s", end="1s"), ExtractOptions(person=str(tmp_path / "nobody.jpg"))):
+        with pytest.raises(OptionError):
+            extract_faces([short], tmp_path / "faces", wrong, redo=True)
+    assert len(FaceDataset.open(tmp_path / "faces")) == 6 and not (tmp_path / "faces.1").exists()
+
+
+def test_an_unknown_person_loses_nothing(clip, tmp_path):
+    out = tmp_path / "faces"
+    with pytest.raises(OptionError, match=r"--person is 5: expected one of 0, 1, or all; .*people.jpg .* kept"):
+        extract_faces([clip], out, ExtractOptions(size=96, min_face=0.2, person="5"))
+    assert (out / "people.jpg").exists()
+    notes = Notes()
+    b = extract_faces([clip], out, ExtractOptions(size=96, min_face=0.2, person="1", duplicate=0), progress=notes)
+    assert b.state == "done" and {record.person for record in b.records} == {1}
+    assert b.options["extract"]["person"] == "1"
+    assert not any("finding" in phase for phase in notes.advanced), "what was found is taken up"
+    with pytest.raises(DatasetError, match="--person: 0, was 1"):
+        extract_faces([clip], out, ExtractOptions(size=96, min_face=0.2, person="0", duplicate=0))
+
+
 def test_persons_by_number_photo_and_all(clip, people_frames, tmp_path):
     b = extract_faces([clip], tmp_path / "one", ExtractOptions(size=96, min_face=0.2, person="1"))
     assert [record.frame for record in b.records] == list(range(2 * FRAMES + 8, 3 * FRAMES + 8))
@@ -148,9 +196,6 @@ def test_persons_by_number_photo_and_all(clip, people_frames, tmp_path):
     assert [r.frame for r in extract_faces([clip], tmp_path / "photo", options).records] == [r.frame for r in b.records]
     everyone = extract_faces([clip], tmp_path / "all", ExtractOptions(size=96, min_face=0.2, person="all"))
     assert {record.person for record in everyone.records} == {0, 1} and len(everyone) == 3 * FRAMES
-    with pytest.raises(OptionError, match=r"--person is 5: expected one of 0, 1"):
-        extract_faces([clip], tmp_path / "none", ExtractOptions(size=96, min_face=0.2, person="5"))
-    assert not (tmp_path / "none").exists()
 
 
 def test_nobody_there_is_said_and_leaves_nothing_behind(tmp_path):
@@ -163,7 +208,12 @@ def test_nobody_there_is_said_and_leaves_nothing_behind(tmp_path):
 def test_every_start_and_end_choose_frames(clip, tmp_path):
     options = ExtractOptions(size=96, min_face=0.2, every=3, start="0.12", end="0.5s")
     chosen = extract_faces([clip], tmp_path / "faces", options)
-    assert [row.frame for row in chosen.frame_rows()] == [3, 6, 9, 12]
+    rows = chosen.frame_rows()
+    assert [(row.frame, row.pts) for row in rows] == [(i, Fraction(i, 25)) for i in range(3 * FRAMES + 8)]
+    reasons = [row.reason for row in rows]
+    assert reasons[:3] == ["before --start"] * 3 and reasons[13:] == ["after --end"] * (3 * FRAMES - 5)
+    assert [i for i in range(3, 13) if reasons[i] == "left out by --every"] == [4, 5, 7, 8, 10, 11]
+    assert [row.frame for row in rows if row.faces] == [3, 6, 9, 12]
     with pytest.raises(VideoError, match="no frame of"):
         extract_faces([clip], tmp_path / "late", ExtractOptions(min_face=0.2, start="20s"))
     assert not (tmp_path / "late").exists()

@@ -12,7 +12,7 @@ from faceswap_pipeline.video import reader
 from faceswap_pipeline.video.images import write_jpeg, write_png
 from faceswap_pipeline.video.info import ColorTags, probe
 from faceswap_pipeline.video.planes import plane_views
-from faceswap_pipeline.video.reader import DEPTH, Frame, read_frames
+from faceswap_pipeline.video.reader import DEPTH, Frame, read_frames, times_after
 
 VARIABLE = [0, 1, 2, 5, 6, 9, 10, 11, 15, 20, 21, 24]
 
@@ -288,3 +288,14 @@ def test_interrupt_while_waiting_for_a_frame(clip):
     finally:
         signal.signal(signal.SIGINT, before)
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_times_after_are_those_of_the_frames_that_would_be_read(clip, tmp_path, name):
+    path = clip(name, rate=Fraction(25), ticks=VARIABLE, options={"bf": "3", "g": "4"})
+    times = [frame.pts for frame in read_frames(path)]
+    assert times_after(path, times[4]) == times[5:] and times_after(path, Fraction(-1)) == times
+    assert times_after(path, times[-1]) == []
+    for number in range(3):
+        write_png(tmp_path / f"{number}.png", np.zeros((8, 8, 3), np.uint8))
+    assert times_after(tmp_path / "0.png", Fraction(0)) == []
