@@ -144,9 +144,11 @@ def pattern(height: int, width: int, payload: int) -> NDArray[np.int8]:
         spectrum += part * _shifted(band, steps)
     tile = _waves(spectrum, _DRAWN)
     step = 2 * _DRAWN / shorter
-    matrix = np.array([[step, 0, step / 2 - 0.5], [0, step, step / 2 - 0.5]])
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    drawn = cv2.warpAffine(tile, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_WRAP)
+    # A row and a column more than the cubic needs on each side: cv2's own wrapping border goes round only once.
+    padded = cv2.copyMakeBorder(tile, 4, 4, 4, 4, cv2.BORDER_WRAP)
+    rows, columns = (((np.arange(count) + 0.5) * step - 0.5) % _DRAWN + 4 for count in (height, width))
+    places = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+    drawn = cv2.remap(padded, *places, cv2.INTER_CUBIC)
     return np.rint(drawn * (STRENGTH / max(float(drawn.std()), 1e-3))).astype(np.int8)
 
 

@@ -33,6 +33,15 @@ def test_the_pattern_is_faint_and_fills_the_frame(size):
     assert max(quarters) < 1.2 * min(quarters)
 
 
+@pytest.mark.parametrize("size", [(288, 360), (540, 960), (300, 1600), (1920, 1080)])
+def test_every_tile_is_the_same(size):
+    """Two tiles along the shorter side, as many as fit along the other: none is stretched into stripes."""
+    mark, period = pattern(*size, PAYLOAD).astype(int), min(size) // 2
+    assert np.abs(mark[period:] - mark[:-period]).max() <= 1
+    assert np.abs(mark[:, period:] - mark[:, :-period]).max() <= 1
+    assert min(np.diff(mark, axis=0).std(0).min(), np.diff(mark, axis=1).std(1).min()) > 0.2
+
+
 def test_embedding_saturates():
     mark = pattern(120, 160, 1)
     for level in (0, 255):
