@@ -1,8 +1,8 @@
 """The command line: flags -> options -> one function -> exit status. Nothing imports this file.
 
-In: the arguments after `swap`. Out: 0 done, 1 and 3 the negative answers of `verify`, 2 something the user can mend
-(one line), 70 a bug of ours (traceback), 130 interrupted. Everything heavy is imported inside the verbs, so that
-`swap --help` answers at once.
+In: the arguments after `swap`. Out: 0 done, 1 and 3 the negative answers of `verify` and `evaluate`, 2 something the
+user can mend (one line), 70 a bug of ours (traceback), 130 interrupted. Everything heavy is imported inside the verbs,
+so that `swap --help` answers at once.
 """
 
 import importlib
@@ -170,6 +170,9 @@ def build_app() -> "App":
         out: Annotated[
             Path | None, Parameter(help="Film to write, or a folder. [default: video_a_swapped.mp4 for video_a.mp4]")
         ] = None,
+        frames: Annotated[
+            Path | None, Parameter(help="New folder for the swapped faces as PNGs with alpha, and their matrices.")
+        ] = None,
         identity: Annotated[
             Path | None, Parameter(help="Folder with key.pem and certificate.pem to sign with. [default: own]")
         ] = None,
@@ -184,8 +187,46 @@ def build_app() -> "App":
             workflows.check_inputs([video])
         run = workflows.find_run(run).path
         _import_backend()
-        signing = {"identity": identity, "time_authority": time_authority}
-        workflows.convert(video, run, out, options, **signing, progress=_progress())
+        paths = {"frames": frames, "identity": identity, "time_authority": time_authority}
+        workflows.convert(video, run, out, options, **paths, progress=_progress())
+
+    _add_judging_verbs(app)
+    for position, verb in enumerate(("extract", "masks", "pack", "train", "convert", "evaluate", "verify", "info")):
+        app[verb].sort_key = position
+    return app
+
+
+def _add_judging_verbs(app: "App") -> None:
+    """Those that look at what is there and say what it is worth."""
+    from cyclopts import Parameter
+
+    from faceswap_pipeline.cli_options import Config, with_option_flags
+    from faceswap_pipeline.evaluate.options import EvaluateOptions
+
+    @app.command
+    @with_option_flags
+    def evaluate(
+        film: Annotated[Path, Parameter(help="A film that `swap convert` made, with its sidecar beside it.")],
+        /,
+        *,
+        truth: Annotated[Path | None, Parameter(help="The true swap of a rendered pair, to compare with.")] = None,
+        mask: Annotated[Path | None, Parameter(help="Clip that is white where the true face is.")] = None,
+        source: Annotated[Path | None, Parameter(help="The film before the swap, where it has moved.")] = None,
+        out: Annotated[Path | None, Parameter(help="Folder of the report. [default: the current one]")] = None,
+        json: Annotated[bool, Parameter(help="Print what evaluation.json holds.", show_default=False)] = False,
+        config: Config = None,
+        options: EvaluateOptions,
+    ) -> int:
+        """Say in figures how good a swapped film is. Status 1: worse than a --fail-below."""
+        from faceswap_pipeline import workflows
+        from faceswap_pipeline.progress import Progress
+
+        workflows.check_inputs([film])
+        _import_backend()
+        progress = Progress() if json else _progress()
+        found = workflows.evaluate(film, out, options, truth=truth, mask=mask, source=source, progress=progress)
+        print(found.to_text() if json else "\n".join(found.lines()))
+        return found.status
 
     @app.command
     def info(folder: Annotated[Path, Parameter(help="Dataset folder, packed dataset or run folder.")], /) -> None:
@@ -207,10 +248,6 @@ def build_app() -> "App":
         found = workflows.verify(file)
         print(found.to_text() if json else "\n".join(found.words()))
         return found.status
-
-    for position, verb in enumerate(("extract", "masks", "pack", "train", "convert", "verify", "info")):
-        app[verb].sort_key = position
-    return app
 
 
 def _progress() -> Any:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from faceswap_pipeline.convert.options import ConvertOptions
     from faceswap_pipeline.convert.stage import ConvertResult
     from faceswap_pipeline.dataset import FaceDataset
+    from faceswap_pipeline.evaluate.options import EvaluateOptions
+    from faceswap_pipeline.evaluate.stage import Evaluation
     from faceswap_pipeline.extract.options import ExtractOptions
     from faceswap_pipeline.provenance.verify import Verification
     from faceswap_pipeline.run import TrainingRun
@@ -114,6 +116,7 @@ def convert(
     out: Path | None,
     options: "ConvertOptions",
     *,
+    frames: Path | None = None,
     identity: Path | None = None,
     time_authority: str = "",
     progress: Progress | None = None,
@@ -121,9 +124,10 @@ def convert(
     """A film of every video of the run's dataset, or of `video`; of the newest run in `runs/` unless `run` names one.
 
     A video that the run's dataset was not made from is extracted first, into `faces_NAME`, and there the person who
-    looks most like the run's is taken. `identity` is a folder with the user's own `key.pem` and `certificate.pem`;
-    without it this installation's sign. `time_authority` is the address of a time-stamp server; without it no time is
-    certified and nothing leaves the machine. Raises RunError without a run, VideoError for a video that cannot be read.
+    looks most like the run's is taken. `frames` is a new folder for layers, see `convert_video`. `identity` is a folder
+    with the user's own `key.pem` and `certificate.pem`; without it this installation's sign. `time_authority` is the
+    address of a time-stamp server; without it no time is certified and nothing leaves the machine. Raises RunError
+    without a run, VideoError for a video that cannot be read.
     """
     from faceswap_pipeline.convert.inputs import open_side
     from faceswap_pipeline.convert.stage import convert_video
@@ -139,9 +143,8 @@ def convert(
         faces = open_side(opened, side, None)
         if file_sha256(video) not in [source.sha256 for source in faces.sources]:
             dataset = _extract_clip(video, opened, side, faces, progress)
-    result = convert_video(
-        opened.path, out or Path(), options, video=video, dataset=dataset, identity=signer, progress=progress
-    )
+    given = {"video": video, "dataset": dataset, "frames": frames, "identity": signer}
+    result = convert_video(opened.path, out or Path(), options, **given, progress=progress)
     for film, counts in zip(result.films, result.counts, strict=True):
         progress.note(f"{film}: {counts.frames} frames, {counts.swapped} of them with the new face")
     progress.note("marked as manipulated: watermark in every swapped frame, signed credentials (`swap verify FILE`)")
@@ -186,6 +189,22 @@ def portrait(run: "TrainingRun", side: str, faces: "FaceDataset") -> Path:
     with TrainingRun.open(run.path, write=True):
         write_png(path, faces.crop(best))
     return path
+
+
+def evaluate(
+    film: Path,
+    out: Path | None,
+    options: "EvaluateOptions",
+    *,
+    truth: Path | None = None,
+    mask: Path | None = None,
+    source: Path | None = None,
+    progress: Progress | None = None,
+) -> "Evaluation":
+    """Measure a film that `convert` made; the report goes into the current folder unless `out` names another."""
+    from faceswap_pipeline.evaluate.stage import evaluate_swap
+
+    return evaluate_swap(film, out or Path(), options, truth=truth, mask=mask, source=source, progress=progress)
 
 
 def pack(dataset: Path, out: Path | None) -> Path:

@@ -149,7 +149,7 @@ def _marked(luma: NDArray) -> NDArray:
     return band * (near / (near + _ROUGH**2 * np.median(near) + 1e-9))
 
 
-def mix_feathered(base: Image, face: FloatImage, covered: FloatImage) -> Image:
+def mix(base: Image, face: FloatImage, covered: FloatImage) -> Image:
     """`base` (h, w, 3) 0..255 with `face` (h, w, 3) -1..1 laid over it by `covered` (h, w) 0..1."""
     under = base.astype(np.float32)
     over = (face + 1) * np.float32(127.5)
@@ -157,8 +157,8 @@ def mix_feathered(base: Image, face: FloatImage, covered: FloatImage) -> Image:
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
-def mix_poisson(base: Image, face: FloatImage, covered: FloatImage) -> Image:
-    """As `mix_feathered`, after the face's colours were solved from the seam inwards.
+def join_poisson(base: Image, face: FloatImage, covered: FloatImage) -> FloatImage:
+    """`face` (h, w, 3) -1..1 with its colours solved from the seam with `base` (h, w, 3) 0..255 inwards.
 
     Perez et al., "Poisson image editing", 2003.
     """
@@ -167,14 +167,17 @@ def mix_poisson(base: Image, face: FloatImage, covered: FloatImage) -> Image:
     solid[:, [0, -1]] = 0
     x, y, width, height = cv2.boundingRect(solid)
     if width < 3 or height < 3:
-        return mix_feathered(base, face, covered)
+        return face
     patch = np.clip(np.rint((face + 1) * 127.5), 0, 255).astype(np.uint8)
     solved = cv2.seamlessClone(patch, base, solid, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
-    return mix_feathered(base, solved.astype(np.float32) / 127.5 - 1, covered)
+    return solved.astype(np.float32) / 127.5 - 1
 
 
-MIXES: dict[str, Callable[[Image, FloatImage, FloatImage], Image]] = {"feather": mix_feathered, "poisson": mix_poisson}
-"""What `--mix` offers."""
+JOINS: dict[str, Callable[[Image, FloatImage, FloatImage], FloatImage]] = {
+    "feather": lambda base, face, covered: face,
+    "poisson": join_poisson,
+}
+"""What `--mix` offers: what is done to a face before it is laid over its frame."""
 
 
 def _smooth_step(x: NDArray) -> NDArray:

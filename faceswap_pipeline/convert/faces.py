@@ -59,6 +59,18 @@ class Look:
     """Levels of the source's grain on the replaced skin, in frame pixels."""
 
 
+@dataclass(frozen=True)
+class Patch:
+    """One swapped face where it lies in its frame."""
+
+    record: FaceRecord
+    region: blend.Region
+    face: FloatImage
+    """(h, w, 3) RGB -1..1, the swapped face in frame pixels."""
+    covered: FloatImage
+    """(h, w) 0..1, how much of each pixel it covers."""
+
+
 class FaceMixer:
     """Swaps the faces of one source: `cut`, then `look` at whole batches, then `paint` frame by frame."""
 
@@ -96,18 +108,19 @@ class FaceMixer:
         """What the network makes of a batch of faces, and what colours, sharpness and grain they should have."""
         if not records:
             return {}
-        made = self._swapper.swap(np.stack([cut.crop for cut in cuts]))
+        masks = np.stack([self._face_mask(record) for record in records])
+        made = self._swapper.swap(np.stack([cut.crop for cut in cuts]), masks)
         grains = grain.measure_grain([cut.skin for cut in cuts])
+        parts = zip(records, cuts, masks, made.image, made.alpha, grains, strict=True)
         return {
-            (record.track, record.frame): self._look_at(record, cut.crop, image, alpha[..., 0], level)
-            for record, cut, image, alpha, level in zip(records, cuts, made.image, made.alpha, grains, strict=True)
+            (record.track, record.frame): self._look_at(record, cut.crop, mask, image, alpha[..., 0], level)
+            for record, cut, mask, image, alpha, level in parts
         }
 
     def _look_at(
-        self, record: FaceRecord, crop: Image, image: FloatImage, alpha: FloatImage, level: Vector | None
+        self, record: FaceRecord, crop: Image, mask: Image, image: FloatImage, alpha: FloatImage, level: Vector | None
     ) -> Look:
         options, size, resolution = self._options, self._dataset.crop_size, self._swapper.resolution
-        mask = self._face_mask(record)
         source = to_float(network_view(crop, resolution, self._swapper.view))
         face = self._mask_in_view(mask) * (alpha if options.cover != "dataset" else 1)
         skin = skin_weights(face, self._features(record), np.ones_like(face))
@@ -125,36 +138,44 @@ class FaceMixer:
             grain=level,
         )
 
-    def paint(self, frame: Frame, records: Sequence[FaceRecord], looks: Mapping[Key, Look]) -> Frame:
-        """`frame` with the faces of `records` replaced; `looks` holds those of all frames within `reach`.
+    def paint(
+        self, frame: Frame, records: Sequence[FaceRecord], looks: Mapping[Key, Look]
+    ) -> tuple[Frame, list[Patch]]:
+        """`frame` with the faces of `records` replaced, and what was laid over it, the lowest first.
 
-        Nothing outside the faces' region changes, not one value of a plane.
+        `looks` holds those of all frames within `reach`. Nothing outside the faces' region changes, not one value of a
+        plane.
         """
+        patches: list[Patch] = []
         for record in records:
-            frame = self._paint_face(frame, record, looks)
-        return frame
+            patch = self._patch(frame, record, looks)
+            if patch is not None:
+                region = patch.region
+                mixed = blend.mix(region.of(frame.rgb), patch.face, patch.covered)
+                frame = frame.changed(mixed, region.x, region.y)
+                patches.append(patch)
+        return frame, patches
 
-    def _paint_face(self, frame: Frame, record: FaceRecord, looks: Mapping[Key, Look]) -> Frame:
+    def _patch(self, frame: Frame, record: FaceRecord, looks: Mapping[Key, Look]) -> Patch | None:
         options, own = self._options, looks[record.track, record.frame]
         near, far = (_Window(looks, record, reach) for reach in (self._mask_reach, self._tone_reach))
         covered = blend.cover(near.shape(), near.alpha(), self._placed) * np.float32(options.blend)
         region = blend.covered_region(covered, record.matrix, (frame.width, frame.height))
         if region is None:
-            return frame
+            return None
         # The swap's own tone is that of this frame alone: what the network lets flicker is steadied here.
         tone = far.statistic("tone") if own.tone is None else own.tone
         image = match_color(options.color, own.image, tone, far.statistic("tone_wanted"))
         details = near.statistic("detail"), near.statistic("detail_wanted")
         image = blend.match_detail(image, *details, options.sharpen)
-        base = region.of(frame.rgb)
         face = blend.into_region(image, compose_matrices(self._placed, record.matrix), region)
         wanted = far.statistic("grain")
         if wanted is not None:
             levels = grain.missing_grain(face, wanted * options.grain)
             to_crop = compose_matrices(record.matrix, [[1, 0, region.x], [0, 1, region.y]])
             face = grain.add_grain(face, levels, self._tile, to_crop, frame.index)
-        mixed = blend.MIXES[options.mix](base, face, blend.into_region(covered, record.matrix, region))
-        return frame.changed(mixed, region.x, region.y)
+        cover = blend.into_region(covered, record.matrix, region)
+        return Patch(record, region, blend.JOINS[options.mix](region.of(frame.rgb), face, cover), cover)
 
     def _face_mask(self, record: FaceRecord) -> Image:
         """The dataset's face mask (S, S) 0..255, or the one drawn from the landmarks where there is none."""

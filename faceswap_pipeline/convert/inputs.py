@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from faceswap_pipeline.convert.layers import LINES
 from faceswap_pipeline.dataset import FaceDataset, Source
-from faceswap_pipeline.errors import DatasetError, RunError, VideoError
+from faceswap_pipeline.errors import DatasetError, OptionError, RunError, VideoError
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.video.info import file_sha256
 
@@ -91,6 +92,14 @@ def film_paths(names: Sequence[str], endings: Sequence[str], out: Path) -> list[
             path, number = out / f"{name}_swapped_{number}{ending}", number + 1
         paths.append(path)
     return paths
+
+
+def check_frames_folder(folder: Path, films: int) -> None:
+    """Raise OptionError unless `folder` is new, empty, or holds layers of ours; and where several films are made."""
+    if films != 1:
+        raise OptionError(f"--frames is one folder, but {films} films are made: name one video")
+    if folder.exists() and not (folder.is_dir() and ((folder / LINES).is_file() or not any(folder.iterdir()))):
+        raise OptionError(f"--frames is {folder}, which is there and holds other things: name a new folder")
 
 
 def _moved(path: Path, run: Path) -> Path:

@@ -34,6 +34,16 @@ class ConvertOptions(Options):
     """How much of the source's noise the swap gets; 0: none, 1: as much as the skin it replaces."""
     face_scale: Annotated[float, Between(0.7, 1.4)] = 1.0
     """Size at which the new face is laid over the old one, factor."""
+    compare: bool = False
+    """Also make NAME_compare.mp4: source, swap and mask side by side."""
+    label: str = ""
+    """Text of a visible notice that is burnt in at the film's start and again at intervals; empty: none."""
+    label_seconds: Annotated[float, Between(1, 3600)] = 5.0
+    """How long the notice is shown each time, seconds."""
+    label_every: Annotated[float, Between(0, 86400)] = 60.0
+    """Time from one showing of the notice to the next, seconds; 0: at the start only."""
+    label_font: str = ""
+    """Font file for the notice; empty: DejaVu Sans."""
     encoder: str = "libx264"
     """Encoder of the film: libx264, libx265, libsvtav1, h264_nvenc, hevc_nvenc or av1_nvenc."""
     quality: Annotated[float, Between(0, 63)] = 18.0

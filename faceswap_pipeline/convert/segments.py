@@ -13,15 +13,15 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from faceswap_pipeline.convert.faces import Cut, FaceMixer, Key, Look
+from faceswap_pipeline.convert.faces import Cut, FaceMixer, Key, Look, Patch
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.progress import Advance
 from faceswap_pipeline.records import FaceRecord
@@ -64,6 +64,28 @@ class FacePlan:
 
 
 @dataclass(frozen=True)
+class Painted:
+    """What became of one frame."""
+
+    source: Frame
+    """As it was decoded."""
+    frame: Frame
+    """With the faces replaced, the notice where one is due, and the watermark; `source` where nothing was changed."""
+    patches: Sequence[Patch]
+    """The faces that were laid over it, the lowest first."""
+    faces: int
+    """How many faces were to be replaced; some may lie outside the frame."""
+
+
+class Beside(Protocol):
+    """Something made of the same frames beside the film, finished segment by segment with it."""
+
+    def segment(self, index: int) -> AbstractContextManager[Callable[[Painted], None]]:
+        """Takes the frames of a segment, in order; begun anew where it was left unfinished."""
+        ...
+
+
+@dataclass(frozen=True)
 class Film:
     """One film to be made."""
 
@@ -78,14 +100,16 @@ class Film:
     options: ConvertOptions
     mark: Callable[[Frame], Frame]
     """Puts the watermark into a frame that was painted."""
+    notice: Callable[[Frame], Frame]
+    """Burns the visible notice in where one is due; else returns the frame itself."""
+    beside: Sequence[Beside] = ()
+    """What else is made of the frames."""
 
 
-def paint_frames(
-    frames: Iterable[Frame], film: Film, mixer: FaceMixer, start: int
-) -> Generator[tuple[Frame, int], None, None]:
-    """Frames from index `start` on, painted and marked, each with how many faces were replaced in it.
+def paint_frames(frames: Iterable[Frame], film: Film, mixer: FaceMixer, start: int) -> Generator[Painted, None, None]:
+    """Frames from index `start` on, painted and marked.
 
-    A frame in which nothing was painted stays as it is. `frames` must begin at `film.plan.first_frame(start)` or
+    A frame in which no face was replaced carries no watermark. `frames` must begin at `film.plan.first_frame(start)` or
     before and have no gap. Holds about `reach` plus one batch of them.
     """
     plan = film.plan
@@ -100,12 +124,13 @@ def paint_frames(
         pending.clear()
         cuts.clear()
 
-    def paint(frame: Frame) -> tuple[Frame, int]:
+    def paint(frame: Frame) -> Painted:
         for key in [key for key in looks if key[1] < frame.index - plan.reach]:
             del looks[key]
         records = [plan.records[face] for face in plan.of_frame(frame.index)]
-        painted = mixer.paint(frame, records, looks)
-        return (painted if painted is frame else film.mark(painted)), len(records)
+        painted, patches = mixer.paint(frame, records, looks)
+        shown = film.notice(painted)
+        return Painted(frame, film.mark(shown) if patches else shown, patches, len(records))
 
     for frame in frames:
         for face in plan.of_frame(frame.index):
@@ -137,7 +162,9 @@ class WorkFolder:
         make_folder(path)
         self._lock = FolderLock(path)
         self.key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
-        if self._read("job.json").get("key") != self.key:
+        self.is_new = self._read("job.json").get("key") != self.key
+        """Whether nothing of this job was kept."""
+        if self.is_new:
             for item in path.glob("[!.]*"):
                 remove_folder(item) if item.is_dir() else item.unlink()
             atomic_write_json(path / "job.json", {"key": self.key, "job": dict(job)})
@@ -153,6 +180,11 @@ class WorkFolder:
     def note(self, index: int) -> dict[str, Any] | None:
         """What was said about a finished segment; None when it is not finished."""
         return self._read(f"{index:06d}.json") or None
+
+    def forget(self) -> None:
+        """Count no segment as finished: something that was made with them is gone."""
+        for note in self.path.glob("[0-9]*.json"):
+            note.unlink()
 
     def set_end(self, frames: int) -> None:
         """Note that the source has this many frames, now that its end was reached."""
@@ -208,7 +240,7 @@ def _first_missing(film: Film, work: WorkFolder, index: int, advance: Advance) -
 
 
 def _write_segment(
-    film: Film, work: WorkFolder, index: int, painted: Iterator[tuple[Frame, int]], notes: list[str], advance: Advance
+    film: Film, work: WorkFolder, index: int, painted: Iterator[Painted], notes: list[str], advance: Advance
 ) -> bool:
     """Write one segment from the frames at hand; False when the source ended before or within it."""
     stretch = islice(painted, film.length)
@@ -221,13 +253,19 @@ def _write_segment(
     writer = VideoWriter(
         work.segment(index), film.info, encoder=options.encoder, quality=options.quality, preset=options.preset
     )
-    with writer, behind(writer.write) as write:
-        for frame, faces in chain([first], stretch):
-            write(frame)
+    with writer, ExitStack() as open_ones:
+        write = open_ones.enter_context(behind(writer.write))
+        others = [
+            open_ones.enter_context(behind(open_ones.enter_context(beside.segment(index)))) for beside in film.beside
+        ]
+        for each in chain([first], stretch):
+            write(each.frame)
+            for other in others:
+                other(each)
             counts = {
                 "frames": counts["frames"] + 1,
-                "swapped": counts["swapped"] + (faces > 0),
-                "faces": counts["faces"] + faces,
+                "swapped": counts["swapped"] + (each.faces > 0),
+                "faces": counts["faces"] + each.faces,
             }
             advance(1)
     notes += [note for note in writer.notes if note not in notes]

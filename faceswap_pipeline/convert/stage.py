@@ -1,35 +1,42 @@
 """`convert_video`: a run and the video of one of its persons to a film with the other one's face.
 
 In: a run folder, its dataset, the video that the dataset was made from. Out: an mp4 (a folder of PNGs, a PNG) with all
-else of the video as it was, and a sidecar of plain JSON that says how it was made.
+else of the video as it was, and a sidecar of plain JSON that says how it was made; a comparison and layers for
+compositors where they are asked for.
 """
 
 import json
 import os
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from faceswap_pipeline import __version__, resources
 from faceswap_pipeline.array_folder import Checkpoint
+from faceswap_pipeline.convert.compare import Comparison
 from faceswap_pipeline.convert.faces import FaceMixer, draw_oval
-from faceswap_pipeline.convert.inputs import film_paths, find_source, match_video, open_side
+from faceswap_pipeline.convert.inputs import check_frames_folder, film_paths, find_source, match_video, open_side
+from faceswap_pipeline.convert.layers import LINES, Layers
+from faceswap_pipeline.convert.notice import Notice
 from faceswap_pipeline.convert.options import ConvertOptions
-from faceswap_pipeline.convert.segments import FacePlan, Film, WorkFolder, paint_frames, write_segments
+from faceswap_pipeline.convert.segments import Beside, FacePlan, Film, WorkFolder, paint_frames, write_segments
 from faceswap_pipeline.convert.swapper import Swapper, load_swapper
+from faceswap_pipeline.convert.text import check_text
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import fit_pose, load_mean_face, project
+from faceswap_pipeline.errors import OptionError
 from faceswap_pipeline.imaging import Image
-from faceswap_pipeline.progress import Progress
-from faceswap_pipeline.provenance.credentials import Identity, own_identity, sign_file
+from faceswap_pipeline.progress import Advance, Progress
+from faceswap_pipeline.provenance.credentials import FileSigner, Identity, own_identity, sign_file
 from faceswap_pipeline.provenance.marking import Marker, payload_of
 from faceswap_pipeline.records import FaceRecord
 from faceswap_pipeline.run import TrainingRun
-from faceswap_pipeline.storage import atomic_write_json, keep_old, make_folder
+from faceswap_pipeline.storage import atomic_write_json, atomic_write_text, keep_old, make_folder, storage_errors
 from faceswap_pipeline.video.encoders import find_encoder
 from faceswap_pipeline.video.images import list_images, write_png
 from faceswap_pipeline.video.reader import read_frames
@@ -37,8 +44,6 @@ from faceswap_pipeline.video.writer import join_segments
 
 FORMAT = "faceswap-conversion"
 VERSION = 2
-
-_Sign = Callable[[Path, Path, Path | None], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class _Job:
     options: ConvertOptions
     progress: Progress
     identity: Identity
+    frames: Path | None
 
 
 def convert_video(
@@ -85,6 +91,7 @@ def convert_video(
     *,
     video: Path | None = None,
     dataset: Path | None = None,
+    frames: Path | None = None,
     identity: Identity | None = None,
     progress: Progress | None = None,
 ) -> ConvertResult:
@@ -95,12 +102,15 @@ def convert_video(
     of the same person). Interrupted, it keeps finished segments beside the film and goes on from them when called
     again; a film that is there already, made from the same things with the same options, is left as it is.
 
+    `frames` names a folder that gets every frame's swapped faces over transparency as PNG, and their matrices.
+
     Every frame that was changed carries the watermark, and each file is signed as its last write: by `identity`, or by
     this installation's own, which is made on first use. There is no way to leave either out.
 
     Raises RunError, DatasetError, VideoError, OptionError or StorageError where something is missing or does not fit.
     """
     find_encoder(options.encoder, options.quality, options.preset)
+    check_text(options.label, options.label_font)
     identity = identity or own_identity()
     opened = TrainingRun.open(run)
     side, other = ("a", "b") if options.direction == "a-to-b" else ("b", "a")
@@ -108,8 +118,12 @@ def convert_video(
     indexes = list(range(len(faces.sources))) if video is None else [match_video(video, faces)]
     paths = [video or find_source(faces.sources[index], faces) for index in indexes]
     targets = film_paths([path.stem for path in paths], [_ending(path) for path in paths], out)
+    if options.compare and not all(target.suffix in (".mp4", ".mov") for target in targets):
+        raise OptionError("--compare makes a film, and pictures become pictures: leave it out")
+    if frames is not None:
+        check_frames_folder(frames, len(targets))
     swapper, checkpoint = load_swapper(opened, other, options.batch)
-    job = _Job(opened, faces, checkpoint, swapper, options, progress or Progress(), identity)
+    job = _Job(opened, faces, checkpoint, swapper, options, progress or Progress(), identity, frames)
     films = [_convert_source(job, *each) for each in zip(indexes, paths, targets, strict=True)]
     notes = dict.fromkeys(note for _, found in films for note in found)
     return ConvertResult(tuple(targets), tuple(counts for counts, _ in films), tuple(notes))
@@ -123,24 +137,74 @@ def _convert_source(job: _Job, index: int, path: Path, target: Path) -> tuple[Co
         return made
     make_folder(target.parent)
     mixer, notes = _mixer(job, index)
-    film = _film(job, index, path, mixer)
     rows = {row.frame: row.reason for row in job.dataset.frame_rows() if row.source == index}
-    work = WorkFolder(target.with_name(f".{target.name}.work"), _job_values(job, index))
-    make = _make_pictures if list_images(path) is not None else _make_film
-    with (
-        closing(work),
-        job.progress.phase(f"converting {path.name}", len(rows) or film.info.frames, "frames") as advance,
-    ):
-        sign = _signer(job, index, path)
-        counts, signed = make(film, work, mixer, target, notes, advance, sign)
-    touched = {record.frame for record in film.plan.records}
-    reasons = Counter(rows.get(frame) or "not looked at" for frame in range(counts.frames) if frame not in touched)
-    counts = Counts(counts.frames, counts.swapped, counts.faces, dict(sorted(reasons.items())))
-    for note in notes:
-        job.progress.note(f"{target.name}: {note}")
-    atomic_write_json(_sidecar(target), _sidecar_values(job, index, path, target, counts, notes) | {"signed": signed})
-    work.remove()
+    with ExitStack() as open_folders:
+        work = _Work(job, index, path, target, open_folders)
+        film = _film(job, index, path, mixer, work)
+        count = len(rows) or film.info.frames
+        with job.progress.phase(f"converting {path.name}", count, "frames") as advance:
+            make = _make_pictures if list_images(path) is not None else _make_film
+            counts, made_beside = make(film, work, mixer, target, notes, advance)
+        touched = {record.frame for record in film.plan.records}
+        reasons = Counter(rows.get(frame) or "not looked at" for frame in range(counts.frames) if frame not in touched)
+        counts = Counts(counts.frames, counts.swapped, counts.faces, dict(sorted(reasons.items())))
+        for note in notes:
+            job.progress.note(f"{target.name}: {note}")
+        atomic_write_json(_sidecar(target), _sidecar_values(job, index, path, target, counts, notes) | made_beside)
+        work.remove()
     return counts, notes
+
+
+class _Work:
+    """What one film and all that is made beside it are kept in until they are whole, and who signs them."""
+
+    def __init__(self, job: _Job, index: int, path: Path, target: Path, open_folders: ExitStack) -> None:
+        made = {**_job_values(job, index), "frames": job.frames is not None}
+        self.film = WorkFolder(target.with_name(f".{target.name}.work"), made)
+        open_folders.callback(self.film.close)
+        self._path, self._statement, self._identity = path, _statement(job, index), job.identity
+        info, mark, size = job.dataset.sources[index].info, _marker(job), job.dataset.crop_size
+        self.comparison = Comparison(self.film.path, info, job.options, mark) if job.options.compare else None
+        self.frames, self.layers = job.frames, None
+        if job.frames is not None:
+            make_folder(job.frames.parent)
+            self._layers_folder = WorkFolder(job.frames.with_name(f".{job.frames.name}.work"), made)
+            open_folders.callback(self._layers_folder.close)
+            if self._layers_folder.is_new:
+                self.film.forget()
+            self.layers = Layers(self._layers_folder.path, size, mark)
+
+    @property
+    def beside(self) -> tuple[Beside, ...]:
+        """What is made of the frames beside the film."""
+        return tuple(each for each in (self.comparison, self.layers) if each is not None)
+
+    def sign(self, unsigned: Path, target: Path, source: Path | None = None) -> dict[str, Any]:
+        """Write the signed form of a file; `source` is the picture it was made from, if not the whole source."""
+        return sign_file(unsigned, target, source or self._path, self._statement, self._identity)
+
+    def finish_frames(self, segments: int) -> dict[str, Any]:
+        """Put the signed layers and their lines into the folder asked for; what the sidecar says of them."""
+        if self.layers is None or self.frames is None:
+            return {}
+        sign = FileSigner(self.frames.name, self._path, self._statement, self._identity)
+        whole = make_folder(self._layers_folder.path / "signed")
+        lines = "".join(self.layers.lines(index).read_text("utf-8") for index in range(segments))
+        names = [json.loads(line)["file"] for line in lines.splitlines()]
+        for name in names:
+            sign(self._layers_folder.path / name, whole / name)
+        atomic_write_text(whole / LINES, lines)
+        if self.frames.is_dir() and any(self.frames.iterdir()):
+            keep_old(self.frames)
+        with storage_errors(self.frames):
+            os.replace(whole, self.frames)
+        return {"frames_folder": str(self.frames), "layers": len(names)}
+
+    def remove(self) -> None:
+        """Remove the folders: all in them is whole and in its place."""
+        self.film.remove()
+        if self.layers is not None:
+            self._layers_folder.remove()
 
 
 def _mixer(job: _Job, index: int) -> tuple[FaceMixer, list[str]]:
@@ -166,19 +230,26 @@ def _oval_drawer(size: int) -> Callable[[FaceRecord], Image]:
     return draw
 
 
-def _film(job: _Job, index: int, path: Path, mixer: FaceMixer) -> Film:
+def _film(job: _Job, index: int, path: Path, mixer: FaceMixer, work: _Work) -> Film:
     options, info = job.options, job.dataset.sources[index].info
     found = [record for frame in job.dataset.by_frame(index).values() for record in frame]
     times = {row.frame: row.pts for row in job.dataset.frame_rows() if row.source == index}
     length = max(1, round(options.segment_seconds * info.rate))
-    mark = Marker(payload_of(job.checkpoint.sha256))
-    return Film(path, info, FacePlan(found, options.batch, mixer.reach), times, length, options, mark)
+    showing = {"seconds": options.label_seconds, "every": options.label_every} if list_images(path) is None else {}
+    start = times.get(0, Fraction(0))
+    notice = Notice(options.label, (info.width, info.height), font=options.label_font, start=start, **showing)
+    plan = FacePlan(found, options.batch, mixer.reach)
+    return Film(path, info, plan, times, length, options, _marker(job), notice, work.beside)
 
 
-def _signer(job: _Job, index: int, path: Path) -> _Sign:
-    """Signs what is made of source `index`: unsigned file, its final place, the picture or film it was made from."""
+def _marker(job: _Job) -> Marker:
+    return Marker(payload_of(job.checkpoint.sha256))
+
+
+def _statement(job: _Job, index: int) -> dict[str, Any]:
+    """What the manifests of all that is made of source `index` say."""
     consent = job.run.manifest["consent"]
-    statement = {
+    return {
         "run": job.checkpoint.sha256,
         "step": job.checkpoint.step,
         "recipe": job.run.manifest["recipe"].get("name", ""),
@@ -187,59 +258,78 @@ def _signer(job: _Job, index: int, path: Path) -> _Sign:
         "watermark": payload_of(job.checkpoint.sha256),
         "consent": consent if consent.get("recorded") else "not recorded",
     }
-    return lambda unsigned, target, source: sign_file(unsigned, target, source or path, statement, job.identity)
 
 
 def _make_film(
-    film: Film, work: WorkFolder, mixer: FaceMixer, target: Path, notes: list[str], advance: Any, sign: _Sign
+    film: Film, work: _Work, mixer: FaceMixer, target: Path, notes: list[str], advance: Advance
 ) -> tuple[Counts, dict[str, Any]]:
-    """The segments, and the film joined from them with the source's other streams, signed."""
-    notes += write_segments(film, work, mixer, advance)
-    finished = [note for note in map(work.note, range(-(-(work.end or 0) // film.length))) if note is not None]
+    """The segments, and the film joined from them with the source's other streams, signed; what is beside it first."""
+    notes += write_segments(film, work.film, mixer, advance)
+    finished = [
+        note for note in map(work.film.note, range(-(-(work.film.end or 0) // film.length))) if note is not None
+    ]
     notes += [note for part in finished for note in part["notes"] if note not in notes]
+    joined = make_folder(work.film.path / "joined")
     _keep_old(target)
-    segments = [work.segment(index) for index in range(len(finished))]
-    unsigned = make_folder(work.path / "joined") / target.name
+    said = work.finish_frames(len(finished))
+    if work.comparison is not None:
+        unsigned, compare = joined / _compare(target).name, _compare(target)
+        parts = [work.comparison.path(index) for index in range(len(finished))]
+        join_segments(parts, unsigned, work.comparison.info, film.path)
+        said["compare"] = {"film": compare.name, **work.sign(unsigned, compare)}
+    unsigned = joined / target.name
+    segments = [work.film.segment(index) for index in range(len(finished))]
     notes += [note for note in join_segments(segments, unsigned, film.info, film.path) if note not in notes]
-    for beside in unsigned.parent.glob("*.mks"):
+    for beside in unsigned.parent.glob(f"{unsigned.stem}*.mks"):
         os.replace(beside, target.with_name(beside.name))
-    return _sum(finished), sign(unsigned, target, None)
+    return _sum(finished), {**said, "signed": work.sign(unsigned, target)}
 
 
 def _make_pictures(
-    film: Film, work: WorkFolder, mixer: FaceMixer, target: Path, notes: list[str], advance: Any, sign: _Sign
+    film: Film, work: _Work, mixer: FaceMixer, target: Path, notes: list[str], advance: Advance
 ) -> tuple[Counts, dict[str, Any]]:
     """A signed PNG for each picture, with its name; in a folder, unless the source is one picture."""
     pictures = list_images(film.path) or []
-    folder = make_folder(work.path / "pictures")
+    folder = make_folder(work.film.path / "pictures")
     swapped = faces = count = 0
-    for frame, found in paint_frames(read_frames(film.path, warnings=notes), film, mixer, 0):
-        write_png(folder / f"{frame.index:06d}.png", frame.rgb)
-        swapped, faces, count = swapped + (found > 0), faces + found, count + 1
-        advance(1)
+    with ExitStack() as open_ones:
+        others = [open_ones.enter_context(beside.segment(0)) for beside in film.beside]
+        for each in paint_frames(read_frames(film.path, warnings=notes), film, mixer, 0):
+            write_png(folder / f"{each.frame.index:06d}.png", each.frame.rgb)
+            for other in others:
+                other(each)
+            swapped, faces, count = swapped + (each.faces > 0), faces + each.faces, count + 1
+            advance(1)
     counts = Counts(count, swapped, faces, {})
     _keep_old(target)
+    said = work.finish_frames(1)
     if not film.path.is_dir():
-        return counts, sign(folder / "000000.png", target, None)
+        return counts, {**said, "signed": work.sign(folder / "000000.png", target)}
     names, sources = [picture.stem for picture in pictures], dict(enumerate(pictures))
     if not len(set(names)) == len(names) == count:
         names, sources = [f"{number:06d}" for number in range(count)], {}
         notes.append("the pictures are numbered: their own names were not clear")
-    whole = make_folder(work.path / "signed")
+    whole = make_folder(work.film.path / "signed")
     signed = {
-        f"{name}.png": sign(folder / f"{number:06d}.png", whole / f"{name}.png", sources.get(number))
+        f"{name}.png": work.sign(folder / f"{number:06d}.png", whole / f"{name}.png", sources.get(number))
         for number, name in enumerate(names)
     }
     os.replace(whole, target)
-    return counts, signed
+    return counts, {**said, "signed": signed}
 
 
 def _keep_old(target: Path) -> None:
     """Rename an older film and its sidecar out of the way, under one number."""
     if target.exists():
         kept = keep_old(target)
-        if _sidecar(target).exists():
-            os.replace(_sidecar(target), _sidecar(kept))
+        for name in (_sidecar, _compare):
+            if name(target).exists():
+                os.replace(name(target), name(kept))
+
+
+def _compare(target: Path) -> Path:
+    """Where the comparison of a film goes."""
+    return target.with_name(f"{target.stem}_compare{target.suffix}")
 
 
 def _sidecar(target: Path) -> Path:
@@ -276,6 +366,10 @@ def _made_before(job: _Job, index: int, target: Path) -> tuple[Counts, list[str]
     except (OSError, ValueError):
         return None
     if not target.exists() or any(values.get(name) != value for name, value in _job_values(job, index).items()):
+        return None
+    if job.options.compare and not _compare(target).exists():
+        return None
+    if job.frames is not None and not (values.get("frames_folder") == str(job.frames) and job.frames.is_dir()):
         return None
     return Counts(**values["frames"]), values["notes"]
 

@@ -50,7 +50,7 @@ class NetworkSwapper:
     def __init__(self, recipe: Recipe, arrays: dict[str, NDArray], person: str, batch: int) -> None:
         """`person` is whose face comes out, `a` or `b`. Raises WeightsError when `arrays` are of another recipe."""
         from faceswap_pipeline.backend import compile_inference
-        from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
+        from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, swap_faces
         from faceswap_pipeline.networks.weights import set_arrays
 
         self._network, self._batch = recipe.network, batch
@@ -59,7 +59,7 @@ class NetworkSwapper:
         set_arrays("encoder", encoder.variables, arrays)
         set_arrays(name, decoder.variables, arrays)
         self._infer = compile_inference(
-            lambda pictures: decoder(encoder(pictures, training=False), training=False),
+            lambda pictures, faces: swap_faces(encoder, decoder, pictures, faces, recipe.network),
             [*encoder.variables, *decoder.variables],
         )
 
@@ -76,14 +76,13 @@ class NetworkSwapper:
     def swap(self, crops: Image, masks: Image) -> SwapOutput:
         """Other faces for crops uint8 (N, S, S, 3) with face masks (N, S, S), in as many batches as it takes."""
         size, view, count = self._network.resolution, self._network.view, len(crops)
-        from faceswap_pipeline.networks.autoencoder import encoder_input
-
         whole = -(-count // self._batch) * self._batch
-        pictures = np.zeros((whole, size, size, 3), np.float32)
+        pictures, faces = (np.zeros((whole, size, size, channels), np.float32) for channels in (3, 1))
         for index, (crop, mask) in enumerate(zip(crops, masks, strict=True)):
-            face = network_view(mask, size, view)[..., None] / np.float32(255)
-            pictures[index] = encoder_input(to_float(network_view(crop, size, view)), face, self._network)
-        made = [self._infer(pictures[start : start + self._batch]) for start in range(0, whole, self._batch)]
+            pictures[index] = to_float(network_view(crop, size, view))
+            faces[index] = network_view(mask, size, view)[..., None] / np.float32(255)
+        batches = [slice(start, start + self._batch) for start in range(0, whole, self._batch)]
+        made = [self._infer(pictures[batch], faces[batch]) for batch in batches]
         out = np.concatenate(made)[:count] if made else np.zeros((0, size, size, 4), np.float32)
         return SwapOutput(out[..., :3], out[..., 3:])
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,42 +148,66 @@ def can_sign(path: Path) -> bool:
     return path.suffix.lower() in MIME_TYPES
 
 
+class FileSigner:
+    """Signs files that were made from one source, which is read only once."""
+
+    def __init__(self, title: str, source: Path, statement: Mapping[str, Any], identity: Identity) -> None:
+        """`title` is what the manifests call the work.
+
+        `source` is the video or picture that was changed: it becomes the parent, with the manifest it had itself.
+        `statement` is what our own assertion says, plain values. Raises OptionError when the source cannot be read.
+        """
+        self._title, self._identity = title, identity
+        self._context = Context(Settings.from_dict(_SETTINGS))
+        self._prepared = BytesIO()
+        try:
+            with Builder(_definition(title, source, statement), self._context) as builder:
+                builder.set_intent(C2paBuilderIntent.EDIT)
+                _add_parent(builder, source)
+                builder.to_archive(self._prepared)
+        except C2paError as error:
+            raise OptionError(f"{title} cannot be signed with {source} as its source: {error}") from error
+
+    def __call__(self, unsigned: Path, target: Path) -> dict[str, Any]:
+        """Write `unsigned` with a signed manifest to `target`: aside, flushed, renamed. It must be its last write.
+
+        Returns the manifest's label, its length and the signed file's SHA-256. Raises StorageError when it cannot be
+        written, OptionError when the identity or the time stamp fails.
+        """
+        mime, authority = MIME_TYPES[target.suffix.lower()], self._identity.time_authority
+        part = target.with_name(f".{target.name}.part")
+        self._prepared.seek(0)
+        try:
+            with (
+                storage_errors(target),
+                Builder({}, self._context).with_archive(self._prepared) as builder,
+                _signer(self._identity) as signer,
+                unsigned.open("rb") as before,
+                part.open("w+b") as after,
+            ):
+                store = builder.sign(signer, mime, before, after)
+            sync_file(part)
+            found = read_manifest(part, mime)
+            if found.state != "matches":
+                raise OptionError(
+                    f"{target}: the signed file does not pass its own check ({', '.join(found.problems)})"
+                )
+            with storage_errors(target):
+                os.replace(part, target)
+        except C2paError as error:
+            where = f" with a time stamp of {authority}" if authority else ""
+            raise OptionError(f"{target} cannot be signed{where}: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+        sync_folder(target.parent)
+        return {"manifest": found.label, "manifest_bytes": len(store), "film_sha256": sha256_file(target)}
+
+
 def sign_file(
     unsigned: Path, target: Path, source: Path, statement: Mapping[str, Any], identity: Identity
 ) -> dict[str, Any]:
-    """Write `unsigned` with a signed manifest to `target`: aside, flushed, renamed. It must be the file's last write.
-
-    `source` is the video or picture that was changed: it becomes the parent, with the manifest it had itself.
-    `statement` is what our own assertion says, plain values. Returns the manifest's label, its SHA-256 and the signed
-    file's. Raises StorageError when it cannot be written, OptionError when the identity or the time stamp fails.
-    """
-    mime = MIME_TYPES[target.suffix.lower()]
-    part = target.with_name(f".{target.name}.part")
-    context = Context(Settings.from_dict(_SETTINGS))
-    try:
-        with (
-            storage_errors(target),
-            Builder(_definition(target, source, statement), context) as builder,
-            _signer(identity) as signer,
-            unsigned.open("rb") as before,
-            part.open("w+b") as after,
-        ):
-            builder.set_intent(C2paBuilderIntent.EDIT)
-            _add_parent(builder, source)
-            store = builder.sign(signer, mime, before, after)
-        sync_file(part)
-        found = read_manifest(part, mime)
-        if found.state != "matches":
-            raise OptionError(f"{target}: the signed file does not pass its own check ({', '.join(found.problems)})")
-        with storage_errors(target):
-            os.replace(part, target)
-    except C2paError as error:
-        where = f" with a time stamp of {identity.time_authority}" if identity.time_authority else ""
-        raise OptionError(f"{target} cannot be signed{where}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    sync_folder(target.parent)
-    return {"manifest": found.label, "manifest_bytes": len(store), "film_sha256": sha256_file(target)}
+    """`FileSigner` for a single file, which gives the work its name."""
+    return FileSigner(target.name, source, statement, identity)(unsigned, target)
 
 
 def read_manifest(path: Path, mime: str | None = None) -> Manifest:
@@ -237,7 +262,7 @@ def _statement(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((each["data"] for each in manifest.get("assertions", []) if each["label"] == STATEMENT), None)
 
 
-def _definition(target: Path, source: Path, statement: Mapping[str, Any]) -> dict[str, Any]:
+def _definition(title: str, source: Path, statement: Mapping[str, Any]) -> dict[str, Any]:
     software = {"name": GENERATOR, "version": __version__}
     edited = {
         "action": "c2pa.edited",
@@ -246,7 +271,7 @@ def _definition(target: Path, source: Path, statement: Mapping[str, Any]) -> dic
         "digitalSourceType": SOURCE_TYPE,
     }
     definition: dict[str, Any] = {
-        "title": target.name,
+        "title": title,
         "claim_generator_info": [software],
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [edited]}},

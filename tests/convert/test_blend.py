@@ -49,7 +49,7 @@ def paste(frame, matrix, mask, alpha, change=0.0):
     out = frame.copy()
     face = blend.into_region(image, compose_matrices(to_view(), matrix), region)
     cover = blend.into_region(covered, matrix, region)
-    region.of(out)[:] = blend.mix_feathered(region.of(frame), face, cover)
+    region.of(out)[:] = blend.mix(region.of(frame), face, cover)
     whole = np.zeros(frame.shape[:2], np.float32)
     region.of(whole)[:] = cover
     return out, whole
@@ -180,11 +180,11 @@ def test_poisson_takes_the_tone_of_the_surroundings_and_keeps_the_rest(frame, ma
     cover = blend.into_region(covered, matrix, region)
     brighter = np.clip(to_float(base) * 0.5 + 0.3, -1, 1)
     own = np.clip(to_float(base) * 0.5, -1, 1)
-    out = [blend.mix_poisson(base, face, cover).astype(int) for face in (brighter, own)]
+    out = [blend.mix(base, blend.join_poisson(base, face, cover), cover).astype(int) for face in (brighter, own)]
     np.testing.assert_array_equal(out[0][cover == 0], base[cover == 0])
     assert np.abs(out[0] - out[1]).mean() < 3, "a constant offset of the face is solved away"
 
 
 def test_every_mix_can_be_chosen():
-    for mix in blend.MIXES:
+    for mix in blend.JOINS:
         ConvertOptions(mix=mix)  # pyright: ignore[reportArgumentType]

@@ -40,7 +40,7 @@ def test_the_window_ends_at_a_cut_and_is_finite(dataset):
     for frame in (10, 19, 31):
         record = next(record for record in records if record.frame == frame)
         near = {k: v for k, v in looks.items() if abs(k[1] - frame) <= 5 and k[0] == record.track}
-        whole, alone = (mixer.paint(shown(frame), [record], known).rgb for known in (looks, near))
+        whole, alone = (mixer.paint(shown(frame), [record], known)[0].rgb for known in (looks, near))
         np.testing.assert_array_equal(whole, alone)
         assert not np.array_equal(whole, draw_frame(frame))
 
@@ -49,8 +49,8 @@ def test_a_flickering_tone_is_steadied(dataset):
     """A swap whose tone jumps by frame: matching it frame by frame, or over a window, must not leave the jumps in."""
 
     class Flicker(StandIn):
-        def swap(self, crops):
-            made = super().swap(crops)
+        def swap(self, crops, masks):
+            made = super().swap(crops, masks)
             jumps = np.random.default_rng(1).normal(0, 0.1, (len(crops), 1, 1, 1)).astype(np.float32)
             return type(made)(np.clip(made.image + jumps, -1, 1), made.alpha)
 
@@ -59,7 +59,7 @@ def test_a_flickering_tone_is_steadied(dataset):
         options = ConvertOptions(color=color, smooth_color=seconds, sharpen=0, grain=0)  # pyright: ignore[reportArgumentType]
         mixer = FaceMixer(dataset, Flicker(), options, Fraction(25))
         records, looks = looked_at(dataset, mixer, range(20))
-        painted = [mixer.paint(shown(r.frame), [r], looks).rgb[60:84, 86:106].mean() for r in records]
+        painted = [mixer.paint(shown(r.frame), [r], looks)[0].rgb[60:84, 86:106].mean() for r in records]
         means[color] = np.std(np.diff(painted))
     assert means["reinhard"] < means["none"] / 4
 
@@ -67,7 +67,7 @@ def test_a_flickering_tone_is_steadied(dataset):
 def test_a_missing_neighbour_is_no_black_hole(dataset):
     mixer = FaceMixer(dataset, StandIn(), ConvertOptions(color="none", sharpen=0, grain=0), Fraction(25))
     records, looks = looked_at(dataset, mixer, [30])
-    painted = mixer.paint(shown(30), records, looks).rgb
+    painted = mixer.paint(shown(30), records, looks)[0].rgb
     assert np.abs(painted.astype(int) - draw_frame(30)).mean() < 2
 
 
@@ -76,15 +76,15 @@ def test_what_bounds_the_swap(dataset, cover):
     """The network covers the upper half only; the dataset the oval."""
 
     class Half(StandIn):
-        def swap(self, crops):
-            made = super().swap(crops)
+        def swap(self, crops, masks):
+            made = super().swap(crops, masks)
             made.alpha[:, 32:] = 0
             return made
 
     options = ConvertOptions(cover=cover, color="none", sharpen=0, grain=0)  # pyright: ignore[reportArgumentType]
     mixer = FaceMixer(dataset, Half(change=0.5), options, Fraction(25))
     records, looks = looked_at(dataset, mixer, [5])
-    changed = np.abs(mixer.paint(shown(5), records, looks).rgb.astype(int) - draw_frame(5)).mean(2) > 10
+    changed = np.abs(mixer.paint(shown(5), records, looks)[0].rgb.astype(int) - draw_frame(5)).mean(2) > 10
     x, y = records[0].box[:2].round().astype(int) + [23, 31]
     assert changed[y - 12, x]
     assert changed[y + 18, x] == (cover == "dataset")
@@ -97,7 +97,7 @@ def test_a_larger_face_covers_the_same_mask(dataset):
         options = ConvertOptions(face_scale=scale, color="none", sharpen=0, grain=0)
         mixer = FaceMixer(dataset, StandIn(), options, Fraction(25))
         records, looks = looked_at(dataset, mixer, [5])
-        painted.append(mixer.paint(shown(5), records, looks).rgb)
+        painted.append(mixer.paint(shown(5), records, looks)[0].rgb)
     x, y = records[0].box[:2].round().astype(int) + [23, 31]
     dark = [np.flatnonzero(image[y - 8, x - 22 : x + 22].mean(1) < 90) for image in painted]
     assert np.ptp(dark[1]) > np.ptp(dark[0]) + 2, "the eyes are further apart"

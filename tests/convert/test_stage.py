@@ -13,18 +13,18 @@ import pytest
 from faceswap_pipeline.convert import segments
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.stage import convert_video
-from faceswap_pipeline.dataset import FaceDataset
+from faceswap_pipeline.dataset import FaceDataset, FrameRow, Source
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError, VideoError
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.provenance.credentials import own_identity, read_manifest
 from faceswap_pipeline.provenance.marking import payload_of
 from faceswap_pipeline.provenance.watermark import embed, pattern
 from faceswap_pipeline.video.images import read_image, write_png
-from faceswap_pipeline.video.info import file_sha256
+from faceswap_pipeline.video.info import file_sha256, probe
 from faceswap_pipeline.video.planes import plane_views
 from faceswap_pipeline.video.reader import read_frames
 from faceswap_pipeline.video.writer import VideoWriter
-from tests.convert.conftest import FRAMES, HEIGHT, NO_FACE, WIDTH, draw_frame, write_dataset
+from tests.convert.conftest import CROP, FRAMES, HEIGHT, NO_FACE, WIDTH, draw_frame, make_record, write_dataset
 
 FAST = ConvertOptions(preset="ultrafast", quality=10, segment_seconds=0.6, smooth_color=0.12, batch=8, color="none")
 """Segments of 15 frames; the stand-in's change stays to be seen."""
@@ -32,7 +32,9 @@ MATCHED = replace(FAST, color="reinhard")
 
 
 def planes(path: Path) -> list[list[np.ndarray]]:
-    return [[np.frombuffer(plane, np.uint8) for plane in frame.planes.planes] for frame in read_frames(path)]
+    return [
+        [np.frombuffer(memoryview(plane), np.uint8) for plane in frame.planes.planes] for frame in read_frames(path)
+    ]
 
 
 def rgb(path: Path) -> np.ndarray:
@@ -116,11 +118,11 @@ def test_before_encoding_only_the_face_and_the_watermark_differ(studio, monkeypa
         assert all(same) == (frame.index in NO_FACE), frame.index
         if all(same):
             continue
-        outside = np.ones(before.rgb.shape[:2], bool)
-        ys, xs = np.mgrid[: outside.shape[0], : outside.shape[1]]
+        outside = np.ones((HEIGHT, WIDTH), bool)
+        ys, xs = np.mgrid[:HEIGHT, :WIDTH]
         record = next((r for r in FaceDataset.open(studio.faces).records if r.frame == frame.index), None)
         if record is not None:
-            x, y = record.box[:2] + [23, 31]
+            x, y = (record.box[:2] + [23, 31]).tolist()
             outside = ((xs - x) / 26) ** 2 + ((ys - y) / 34) ** 2 > 1
         luma, before_luma = plane_views(frame.planes)[0], plane_views(before.planes)[0]
         np.testing.assert_array_equal(luma[outside], embed(before_luma, mark)[outside], "nothing but the watermark")
@@ -278,6 +280,17 @@ def test_one_name_for_two_videos_is_refused(studio, tmp_path_factory):
     assert film_paths(["a", "a"], [".mp4", ".mp4"], Path("x")) == [Path("x/a_swapped.mp4"), Path("x/a_swapped_2.mp4")]
 
 
+def picture_dataset(path: Path, source: Path, frames: list[int]) -> Path:
+    """The faces of drawn frames that lie in `source` as pictures."""
+    with FaceDataset.create(
+        path, [Source(str(source), file_sha256(source), probe(source))], CROP, "t-1", 1.56, {}
+    ) as made:
+        for frame in frames:
+            made.append(make_record(frame, 0), np.zeros((CROP, CROP, 3), np.uint8))
+        made.finish(FrameRow(0, frame, made.records[frame].pts, 1, "") for frame in frames)
+    return path
+
+
 @pytest.mark.parametrize("single", [True, False])
 def test_pictures_become_pictures(tmp_path, studio, single):
     folder = tmp_path / "stills"
@@ -286,23 +299,16 @@ def test_pictures_become_pictures(tmp_path, studio, single):
     for frame in frames:
         write_png(folder / f"still {frame}.png", draw_frame(frame))
     source = folder / "still 0.png" if single else folder
-    made = tmp_path / "faces_stills"
-    from faceswap_pipeline.dataset import FrameRow, Source
-    from faceswap_pipeline.video.info import probe
-    from tests.convert.conftest import CROP, make_record
-
-    with FaceDataset.create(
-        made, [Source(str(source), file_sha256(source), probe(source))], CROP, "t-1", 1.56, {}
-    ) as d:
-        for frame in frames:
-            d.append(make_record(frame, 0), np.zeros((CROP, CROP, 3), np.uint8))
-        d.finish(FrameRow(0, frame, d.records[frame].pts, 1, "") for frame in frames)
-    result = convert_video(studio.run, tmp_path, FAST, dataset=made)
+    made = picture_dataset(tmp_path / "faces_stills", source, frames)
+    layers = tmp_path / "layers"
+    result = convert_video(studio.run, tmp_path, replace(FAST, label="swapped"), dataset=made, frames=layers)
     expected = tmp_path / ("still 0_swapped.png" if single else "stills_swapped")
     assert result.films == (expected,) and result.counts[0].swapped == len(frames)
     for frame in frames:
         picture = read_image(expected if single else expected / f"still {frame}.png")
         difference = np.abs(picture.astype(int) - draw_frame(frame)).mean(2)
-        assert difference[66:76, 86:106].mean() > 8 and 0 < difference[:15].max() <= 6, "the watermark is everywhere"
+        assert difference[66:76, 86:106].mean() > 8 and 0 < difference[-15:].max() <= 6, "the watermark is everywhere"
+        assert difference[6:14, 10:40].mean() > 20, "every picture bears the notice"
         found = read_manifest(expected if single else expected / f"still {frame}.png")
         assert found.state == "matches" and found.ours
+        assert read_manifest(layers / f"{frame:06d}.png").ours

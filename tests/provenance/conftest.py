@@ -38,8 +38,8 @@ def coded(planes: Planes, quality: int, path: Path | None = None) -> Planes:
     if path is not None:
         path.write_bytes(film.getvalue())
     film.seek(0)
-    with av.open(film) as container:
-        return [plane_views(frame)[0].copy() for frame in container.decode(video=0)]
+    with av.open(film, "r") as written:
+        return [plane_views(frame)[0].copy() for frame in written.decode(video=0)]
 
 
 def as_still(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -57,5 +57,6 @@ def clean() -> Planes:
 @pytest.fixture(scope="session")
 def marked(clean: Planes) -> Planes:
     """The same with the watermark."""
-    mark = watermark.pattern(*clean[0].shape, PAYLOAD)
+    height, width = clean[0].shape
+    mark = watermark.pattern(height, width, PAYLOAD)
     return [watermark.embed(plane, mark) for plane in clean]

@@ -24,7 +24,7 @@ def halved(planes):
 
 
 @pytest.mark.parametrize("size", [(288, 360), (540, 960), (1920, 1080)])
-def test_the_pattern_is_faint_and_fills_the_frame(size):
+def test_the_pattern_is_faint_and_fills_the_frame(size: tuple[int, int]):
     mark = pattern(*size, PAYLOAD)
     assert mark.shape == size and mark.dtype == np.int8
     assert 20 * math.log10(255 / np.sqrt(np.mean(mark.astype(float) ** 2))) >= 46
@@ -34,7 +34,7 @@ def test_the_pattern_is_faint_and_fills_the_frame(size):
 
 
 @pytest.mark.parametrize("size", [(288, 360), (540, 960), (300, 1600), (1920, 1080)])
-def test_every_tile_is_the_same(size):
+def test_every_tile_is_the_same(size: tuple[int, int]):
     """Two tiles along the shorter side, as many as fit along the other: none is stretched into stripes."""
     mark, period = pattern(*size, PAYLOAD).astype(int), min(size) // 2
     assert np.abs(mark[period:] - mark[:-period]).max() <= 1
