@@ -75,7 +75,7 @@ class Judge:
         """Mean IoU by kind on plain pictures and, for the face, on filmed ones; the landmarks' distance, shares."""
         plain, _ = self._overlaps(self.plain)
         film, distance = self._overlaps(self.film)
-        return {
+        figures = {
             "face": plain["face"].mean(),
             "face_turned": plain["face"][self.yaw > 40].mean(),
             "eyes": np.nanmean(plain["eyes"]),
@@ -83,6 +83,7 @@ class Judge:
             "film_face": film["face"].mean(),
             "film_points": distance,
         }
+        return {name: float(value) for name, value in figures.items()}
 
     def _overlaps(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], float]:
         """IoU of each picture by kind (not a number where there is next to nothing), and the landmarks' distance."""

@@ -14,6 +14,7 @@ from keras import layers, ops
 
 from faceswap_pipeline.networks.blocks import Icnr, PixelShuffle, SelfAttention, down, residual, up
 from faceswap_pipeline.networks.recipe import NetworkRecipe
+from faceswap_pipeline.networks.tone import face_tone, give_tone, take_tone
 
 
 def build_encoder(recipe: NetworkRecipe) -> keras.Model:
@@ -45,12 +46,24 @@ def build_decoder(recipe: NetworkRecipe, name: str) -> keras.Model:
 
 
 def encoder_input(pictures: Any, face: Any, recipe: NetworkRecipe) -> Any:
-    """What the encoder is given of pictures (B, R, R, 3) -1..1 with face masks (B, R, R, 1) 0..1.
+    """What the encoder is given of pictures (B, R, R, 3) -1..1, toneless where the recipe wants that, with face masks.
 
-    With `face_only` all but the face is grey. Without it one encoder reads two backdrops and two heads of hair, gives
-    each person codes of its own, and the other person's decoder meets codes it was never trained on.
+    With `face_only` all but the face (B, R, R, 1) 0..1 is grey. Without it one encoder reads two backdrops and two
+    heads of hair, gives each person codes of its own, and the other person's decoder meets codes it never knew.
     """
     return pictures * face if recipe.face_only else pictures
+
+
+def swap_faces(encoder: Any, decoder: Any, pictures: Any, face: Any, recipe: NetworkRecipe) -> Any:
+    """Pictures (B, R, R, 3) -1..1 and their face masks (B, R, R, 1) 0..1 as another person: (B, R, R, 4).
+
+    With a tone-free recipe the colours come out in the tone of the picture that went in.
+    """
+    if not recipe.tone_free:
+        return decoder(encoder(encoder_input(pictures, face, recipe), training=False), training=False)
+    tone = face_tone(pictures, face)
+    made = decoder(encoder(encoder_input(take_tone(pictures, tone), face, recipe), training=False), training=False)
+    return ops.concatenate([give_tone(made[..., :3], tone), made[..., 3:]], axis=-1)
 
 
 def picture_and_mask(x, recipe: NetworkRecipe):

@@ -47,6 +47,8 @@ class NetworkRecipe:
     """Make the picture by one more doubling step instead of a 5x5 convolution at full size (cheaper)."""
     face_only: bool = False
     """The encoder sees grey outside the face mask, so that backdrop and hair tell it nothing about who it is."""
+    tone_free: bool = False
+    """Each face's mean colour and contrast are taken out before the encoder and given back after the decoder."""
     learned_mask: bool = True
     """Decoders give a mask (alpha) beside the colours; without one alpha is 1."""
 

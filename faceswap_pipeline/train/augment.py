@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.networks.autoencoder import encoder_input
 from faceswap_pipeline.networks.recipe import NetworkRecipe, TrainRecipe
+from faceswap_pipeline.networks.tone import face_tone, take_tone
 
 GRID = 5
 """Points of the warp's grid along a side."""
@@ -24,7 +25,9 @@ SIDES = {"a": 0, "b": 1}
 
 
 class Batch(NamedTuple):
-    """One person's part of a step: pictures float32 (B, R, R, 3) -1..1, masks (B, R, R, 1) 0..1."""
+    """One person's part of a step: pictures float32 (B, R, R, 3) -1..1 as the recipe's networks see them (toneless,
+    the face only), masks (B, R, R, 1) 0..1.
+    """
 
     warped: Any
     target: Any
@@ -78,8 +81,12 @@ def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
     gain, offset = drawn["gain"][:, None, None], drawn["offset"][:, None, None]
     recolor = lambda picture: ops.clip((picture / 127.5 - 1) * gain + offset, -1, 1)  # noqa: E731
     masks = clear[..., 3:] / 255
-    seen = encoder_input(recolor(warped[..., :3]), warped[..., 3:] / 255, recipe)
-    return Batch(seen, recolor(clear[..., :3]), masks[..., :1], masks[..., 1:2], masks[..., 2:])
+    seen, target = recolor(warped[..., :3]), recolor(clear[..., :3])
+    if recipe.tone_free:
+        tone = face_tone(target, masks[..., :1])
+        seen, target = take_tone(seen, tone), take_tone(target, tone)
+    seen = encoder_input(seen, warped[..., 3:] / 255, recipe)
+    return Batch(seen, target, masks[..., :1], masks[..., 1:2], masks[..., 2:])
 
 
 def view_places(matrix: Any, resolution: int, side: int) -> Any:

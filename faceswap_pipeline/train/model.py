@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference, compile_step, find_device, value_of
 from faceswap_pipeline.imaging import to_float
-from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, encoder_input
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, swap_faces
 from faceswap_pipeline.networks.discriminator import build_discriminator
 from faceswap_pipeline.networks.recipe import Recipe
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
@@ -175,11 +175,12 @@ class SwapModel:
         """Views (B, R, R, 6), colours and masks, through the averaged networks as `person` -> (B, R, R, 4)."""
         if person not in self._swap:
             encoder, decoder = self.average["encoder"], self.average[f"decoder_{person}"]
-            weights = [*encoder.variables, *decoder.variables]
-            self._swap[person] = compile_inference(lambda pictures: decoder(encoder(pictures)), weights)
-        return self._swap[person](
-            encoder_input(to_float(views[..., :3]), views[..., 3:4] / np.float32(255), self.recipe.network)
-        )
+            network = self.recipe.network
+            self._swap[person] = compile_inference(
+                lambda pictures, face: swap_faces(encoder, decoder, pictures, face, network),
+                [*encoder.variables, *decoder.variables],
+            )
+        return self._swap[person](to_float(views[..., :3]), views[..., 3:4] / np.float32(255))
 
     def arrays(self) -> dict[str, NDArray]:
         """Everything that an exact resume needs, by name."""

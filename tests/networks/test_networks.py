@@ -1,5 +1,7 @@
 """The shipped recipes and the building blocks."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -7,10 +9,11 @@ import pytest
 from faceswap_pipeline import resources
 from faceswap_pipeline.backend import value_of
 from faceswap_pipeline.errors import OptionError, WeightsError
-from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, swap_faces
 from faceswap_pipeline.networks.blocks import Icnr, PixelShuffle, SelfAttention, SpectralConv2D
 from faceswap_pipeline.networks.discriminator import build_discriminator
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
+from faceswap_pipeline.networks.tone import SPREAD, face_tone, give_tone, take_tone
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 
 GENERATOR_WEIGHTS = {"original64": 82_062_470, "gan64": 12_901_934, "lite64": 3_185_315}
@@ -104,3 +107,30 @@ def test_weights_go_round_by_name_and_refuse_another_shape():
     arrays["decoder_b/head/bias"] = np.zeros(3)
     with pytest.raises(WeightsError, match="decoder_b/head/bias.*expected shape"):
         set_arrays("decoder_b", second.variables, arrays)
+
+
+def test_tone_is_taken_and_given_back():
+    random = np.random.default_rng(0)
+    pictures = random.uniform(-0.4, 0.6, (3, 16, 16, 3)).astype(np.float32) * np.array([1, 0.5, 0.8], np.float32)
+    face = np.zeros((3, 16, 16, 1), np.float32)
+    face[:, 3:13, 4:12] = 1
+    tone = face_tone(pictures, face)
+    plain = keras.ops.convert_to_numpy(take_tone(pictures, tone))
+    inside = plain[:, 3:13, 4:12]
+    np.testing.assert_allclose(inside.mean((1, 2)), 0, atol=1e-3)
+    np.testing.assert_allclose(inside.std((1, 2)), SPREAD, rtol=0.05)
+    back = keras.ops.convert_to_numpy(give_tone(plain, tone))
+    np.testing.assert_allclose(back[:, 3:13, 4:12], pictures[:, 3:13, 4:12], atol=2e-3)
+
+
+def test_another_tone_goes_through_a_tone_free_network_and_comes_out_again():
+    recipe = dataclasses.replace(load_recipe("lite64").network, tone_free=True, face_only=True)
+    encoder, decoder = build_encoder(recipe), build_decoder(recipe, "decoder_a")
+    picture = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 64, 64, 3)).astype(np.float32)
+    face = np.zeros((1, 64, 64, 1), np.float32)
+    face[:, 10:54, 14:50] = 1
+    one = keras.ops.convert_to_numpy(swap_faces(encoder, decoder, picture, face, recipe))
+    gain, offset = np.array([0.6, 0.9, 1.1], np.float32), np.array([0.2, -0.1, 0.05], np.float32)
+    other = keras.ops.convert_to_numpy(swap_faces(encoder, decoder, picture * gain + offset, face, recipe))
+    np.testing.assert_allclose(other[..., :3], one[..., :3] * gain + offset, atol=0.02)
+    np.testing.assert_allclose(other[..., 3], one[..., 3], atol=0.01)

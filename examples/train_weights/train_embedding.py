@@ -1,0 +1,149 @@
+"""How weights/embedding.npz is made: the identity embedding, trained to tell rendered people apart.
+
+    python examples/train_weights/train_embedding.py OUT --faces FACES PAIRS [--steps N] [--export FILE]
+
+Called again it goes on where it stopped. FACES and PAIRS are folders of rendered faces (images/, labels/,
+faces.jsonl); people 0480 to 0539 are kept for validation. `--export` writes the weights as they are now and ends.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+from batches import Batch, clean_sample, run_ahead, stack
+from faces import FIRST_VALIDATION_PERSON, INNER_FACE, Faces, read_faces, split_by_person
+from keras import ops
+from loop import Plan, resume, train
+from numpy.typing import NDArray
+
+from faceswap_pipeline.array_folder import write_arrays
+from faceswap_pipeline.backend import compile_inference
+from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
+from faceswap_pipeline.imaging import margin_size
+from faceswap_pipeline.networks.embedding import SIDE, VIEW, Likeness, bare_faces, build_embedding
+from faceswap_pipeline.networks.parser import fold
+from faceswap_pipeline.networks.weights import get_arrays
+from faceswap_pipeline.resources import weight_file
+
+SCALE, MARGIN = 24.0, 0.3
+"""CosFace's: the cosine of the true person is lowered by the margin, then all are multiplied by the scale."""
+TURNED = 25.0
+"""Degrees of yaw beyond which a picture is drawn twice as often: few of the rendered people look aside."""
+WHOLE = margin_size(SIDE, VIEW)
+"""Side of the pictures that are cut, px; the network sees their middle."""
+
+
+def margin_loss(model: keras.Model, batch: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """CosFace's loss (Wang et al. 2018), and the share of faces whose own person is the nearest."""
+    likeness = model(bare_faces(batch["picture"], batch["face"]), training=True)
+    true = ops.one_hot(ops.cast(batch["person"], "int32"), likeness.shape[-1])
+    logits = SCALE * (likeness - MARGIN * true)
+    loss = -ops.mean(ops.sum(true * ops.log_softmax(logits, axis=-1), axis=-1))
+    right = ops.mean(ops.cast(ops.equal(ops.argmax(likeness, -1), ops.argmax(true, -1)), "float32"))
+    return loss, {"loss": loss, "right": right}
+
+
+def central(batch: Batch, random: np.random.Generator | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Pictures (B, SIDE, SIDE, 3) and their face masks; with `random` the masks are as unsure as made ones."""
+    start = (WHOLE - SIDE) // 2
+    inside = slice(start, start + SIDE)
+    masks = np.isin(batch.label, INNER_FACE).astype(np.uint8)
+    if random is not None:
+        masks = np.stack([_unsure(mask, random) for mask in masks])
+    return batch.picture[:, inside, inside], masks[:, inside, inside, None].astype(np.float32)
+
+
+def _unsure(mask: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """A mask grown or shrunk by up to two pixels."""
+    reach = int(random.integers(-2, 3))
+    if not reach:
+        return mask
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(reach) + 1, 2 * abs(reach) + 1))
+    return np.asarray((cv2.dilate if reach > 0 else cv2.erode)(mask, element), np.uint8)
+
+
+def equal_error(likeness: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
+    """The rate at which as many different people are taken for one as the same one for two."""
+    order = np.argsort(-likeness, kind="stable")
+    same = same[order]
+    missed = 1 - np.cumsum(same) / same.sum()
+    mixed = np.cumsum(~same) / (~same).sum()
+    at = int(np.argmin(np.abs(missed - mixed)))
+    return float((missed[at] + mixed[at]) / 2)
+
+
+class Judge:
+    """How well people never seen are told apart, on plain pictures and on filmed ones."""
+
+    def __init__(self, network: keras.Model, faces: Faces, mean_face: MeanFace):
+        self.infer = compile_inference(
+            lambda pictures, faces: network(bare_faces(pictures, faces), training=False), network.variables
+        )
+        plain = stack([clean_sample(faces, i, mean_face, WHOLE) for i in range(len(faces))], faces.people)
+        (film,) = run_ahead(faces, mean_face, WHOLE, 480, 12345, range(1))
+        self.sets = {name: (*central(made, None), made.people) for name, made in (("plain", plain), ("film", film))}
+
+    def __call__(self) -> dict[str, float]:
+        """Equal error rates: `plain_error` and `film_error`."""
+        found = {}
+        for name, (pictures, faces, people) in self.sets.items():
+            whole = len(faces) // 16 * 16
+            batches = [slice(i, i + 16) for i in range(0, whole, 16)]
+            vectors = np.concatenate([self.infer(pictures[batch], faces[batch]) for batch in batches])
+            first, second = np.triu_indices(whole, 1)
+            likeness = (vectors @ vectors.T)[first, second].astype(np.float64)
+            found[f"{name}_error"] = equal_error(likeness, people[first] == people[second])
+        return found
+
+
+def main() -> None:
+    """Train, or export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--faces", type=Path, nargs="+", required=True)
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--export", type=Path)
+    arguments = parser.parse_args()
+    keras.utils.set_random_seed(arguments.seed)
+    network = build_embedding(normalise=True)
+    model = keras.Model(network.input, Likeness(FIRST_VALIDATION_PERSON, name="likeness")(network.output))
+    if arguments.export:
+        step = resume(arguments.out, model)
+        plain = build_embedding()
+        fold(network, plain)
+        arrays = {name: value.astype(np.float16) for name, value in get_arrays("embedding", plain.variables).items()}
+        write_arrays(arguments.export, arrays)
+        print(f"{arguments.export}: {sum(value.size for value in arrays.values())} weights of step {step}")
+        return
+    mean_face = load_mean_face(weight_file("mean_face"))
+    training, validation = split_by_person(read_faces(*arguments.faces))
+    turned = np.abs(training.angles[:, 0]) > TURNED
+    training = training[np.concatenate([np.arange(len(training)), np.nonzero(turned)[0]])]
+    print(f"{len(training)} pictures to train on ({turned.sum()} twice), {len(validation)} to validate")
+
+    def batches(steps: range) -> Iterator[dict[str, NDArray]]:
+        made = run_ahead(training, mean_face, WHOLE, arguments.batch, arguments.seed, steps, workers=1)
+        for step, batch in zip(steps, made, strict=True):
+            random = np.random.Generator(np.random.Philox(key=[arguments.seed, step], counter=[0, 0, 2, 0]))
+            picture, face = central(batch, random)
+            yield {"picture": picture, "face": face, "person": batch.people}
+
+    train(
+        arguments.out,
+        model,
+        lambda batch: margin_loss(model, batch),
+        batches,
+        Plan(arguments.steps, arguments.rate),
+        Judge(network, validation, mean_face),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The face parser as stages use it: what each pixel of a crop is, where the 68 landmarks are, and how sure that is.
+
+In: crops `uint8 (N, S, S, 3)` of a dataset. Out: `Parsed`, and masks of any kind in `KINDS`.
+
+    parser = FaceParser()
+    parsed = parser.parse(crops)
+    mask = parsed_mask("face", parsed, index, size=256)
+
+The network was trained on rendered people only (`examples/train_weights/train_parser.py`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from faceswap_pipeline import resources
+from faceswap_pipeline.imaging import Image, resize, to_float
+from faceswap_pipeline.networks.parser import CLASSES, SIDE
+
+BATCH = 16
+"""Crops in one pass; smaller batches are filled up."""
+INNER_FACE = ("face", "lips", "brow", "eye", "inner_mouth", "lash")
+"""Classes inside the border of the face."""
+EYE_POINTS = (slice(36, 42), slice(42, 48))
+"""The landmarks around each eye."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What the parser says of N crops."""
+
+    chances: NDArray[np.float32]
+    """(N, SIDE, SIDE, 10): how likely each class is at each pixel, sums to 1."""
+    landmarks: NDArray[np.float32]
+    """(N, 68, 2) x y as shares of the crop's side, 0 in its middle, in the order of iBUG 300-W."""
+    visible: NDArray[np.float32]
+    """(N, 68) 0..1."""
+
+    def likely(self, index: int, classes: Sequence[str]) -> NDArray[np.float32]:
+        """How likely each pixel is one of `classes`, (SIDE, SIDE) 0..1."""
+        member = [CLASSES.index(name) for name in classes]
+        return self.chances[index][..., member].sum(-1)
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float64]:
+        """(N,) 0..1: the overlap (IoU) that the parser itself expects of its face mask with the truth; 0 without one.
+
+        The expected intersection over the expected union of the mask at one half, under the pixels' own chances.
+        """
+        face = np.stack([self.likely(index, INNER_FACE) for index in range(len(self.chances))]).astype(np.float64)
+        inside = face > 0.5
+        both = (face * inside).sum((1, 2))
+        return both / np.maximum(inside.sum((1, 2)) + (face * ~inside).sum((1, 2)), 1e-9)
+
+
+class FaceParser:
+    """The network with its shipped weights, compiled for one batch size."""
+
+    def __init__(self) -> None:
+        """Raises WeightsError when the weights are missing or not the ones of the manifest."""
+        from faceswap_pipeline.array_folder import read_arrays
+        from faceswap_pipeline.backend import compile_inference
+        from faceswap_pipeline.networks.parser import build_parser
+        from faceswap_pipeline.networks.weights import set_arrays
+
+        network = build_parser()
+        set_arrays("parser", network.variables, read_arrays(resources.weight_file("parser")))
+        self._infer: Callable[..., Any] = compile_inference(
+            lambda picture: network(picture, training=False), network.variables
+        )
+
+    def parse(self, crops: Sequence[Image] | Image) -> Parsed:
+        """What the crops, each uint8 (S, S, 3), show."""
+        count = len(crops)
+        whole = max(1, -(-count // BATCH)) * BATCH
+        pictures = np.zeros((whole, SIDE, SIDE, 3), np.float32)
+        for index, crop in enumerate(crops):
+            pictures[index] = to_float(resize(crop, (SIDE, SIDE)))
+        parts = [self._infer(pictures[start : start + BATCH]) for start in range(0, whole, BATCH)]
+        logits, landmarks, sight = (np.concatenate(part)[:count] for part in zip(*parts, strict=True))
+        chances = np.exp(logits - logits.max(-1, keepdims=True))
+        visible = np.asarray(1 / (1 + np.exp(-sight)), np.float32)
+        return Parsed(chances / chances.sum(-1, keepdims=True), landmarks, visible)
+
+
+def parsed_mask(kind: str, parsed: Parsed, index: int, size: int, padding: float = 0.0) -> Image:
+    """The mask of a kind of `KINDS` for one parsed crop, uint8 0 or 255 (size, size).
+
+    `padding` widens it, or draws it in below 0, in sides of the crop.
+    """
+    soft = KINDS[kind](parsed, index)
+    mask = (resize(soft, (size, size)) > 0.5).astype(np.uint8)
+    reach = round(abs(padding) * size)
+    if reach:
+        element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+        mask = np.asarray((cv2.dilate if padding > 0 else cv2.erode)(mask, element), np.uint8)
+    return np.asarray(mask * 255, np.uint8)
+
+
+def _eyes(parsed: Parsed, index: int) -> NDArray[np.float32]:
+    """Eyeballs and lashes, and the outline of the lids, which is there also when they are shut."""
+    soft = parsed.likely(index, ("eye", "lash"))
+    lids = np.zeros((SIDE, SIDE), np.uint8)
+    for points in EYE_POINTS:
+        cv2.fillPoly(lids, [_pixels(parsed.landmarks[index, points])], 255)
+    bare = 1 - parsed.likely(index, ("hair", "clothes", "background"))
+    return np.maximum(soft, np.minimum(lids.astype(np.float32) / 255, bare))
+
+
+def _head(parsed: Parsed, index: int) -> NDArray[np.float32]:
+    """All facial skin above the jawline: the neck is the same class as the cheeks, the jaw's landmarks part them."""
+    jaw = _pixels(parsed.landmarks[index, :17])
+    outline = np.concatenate([[[jaw[0, 0], 0]], jaw, [[jaw[-1, 0], 0]]])
+    above = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillPoly(above, [outline.astype(np.int32)], 255)
+    inner = parsed.likely(index, INNER_FACE)
+    return np.maximum(inner, np.minimum(parsed.likely(index, (*INNER_FACE, "skin")), above.astype(np.float32) / 255))
+
+
+def _pixels(points: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Shares of the side -> whole pixels of the parser's picture."""
+    return np.rint(points * SIDE + (SIDE - 1) / 2).astype(np.int32)
+
+
+KINDS: dict[str, Callable[[Parsed, int], NDArray[np.float32]]] = {
+    "face": lambda parsed, index: parsed.likely(index, INNER_FACE),
+    "head": _head,
+    "skin": lambda parsed, index: parsed.likely(index, ("face", "skin")),
+    "eyes": _eyes,
+    "mouth": lambda parsed, index: parsed.likely(index, ("lips", "inner_mouth")),
+    "hair": lambda parsed, index: parsed.likely(index, ("hair",)),
+}
+"""Each kind of mask as chances (SIDE, SIDE) 0..1."""
