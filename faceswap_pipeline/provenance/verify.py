@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.errors import VideoError
 from faceswap_pipeline.provenance import watermark
-from faceswap_pipeline.provenance.credentials import Manifest, read_manifest
+from faceswap_pipeline.provenance.credentials import NO_MANIFEST, Manifest, read_manifest
 from faceswap_pipeline.provenance.marking import luma_of, payload_of
 from faceswap_pipeline.provenance.watermark import NOTHING, Reading
 from faceswap_pipeline.storage import sha256_file
@@ -122,8 +122,8 @@ def verify_file(path: Path) -> Verification:
     """Look for all marks in a film or picture. Raises VideoError when it is missing or is neither."""
     if path.is_dir():
         raise VideoError(f"{path} is a folder: name one film or picture")
-    probe(path)
-    manifest = read_manifest(path)
+    # What is damaged may still hold a manifest, which then says so.
+    manifest = read_manifest(path) if path.is_file() else NO_MANIFEST
     try:
         mark = read_mark(path)
     except VideoError:

@@ -9,10 +9,11 @@ import pytest
 from faceswap_pipeline.cli import main
 from faceswap_pipeline.errors import VideoError
 from faceswap_pipeline.provenance.credentials import own_identity, sign_file
-from faceswap_pipeline.provenance.marking import payload_of
+from faceswap_pipeline.provenance.marking import luma_of, payload_of
 from faceswap_pipeline.provenance.verify import verify_file
 from faceswap_pipeline.video.images import write_png
-from tests.provenance.conftest import coded
+from faceswap_pipeline.video.reader import read_frames
+from tests.provenance.conftest import PAYLOAD, coded
 
 STATEMENT = {"run": "ab" * 32, "consent": "not recorded"}
 C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
@@ -58,11 +59,25 @@ def test_manifest_and_watermark(films, tmp_path, capsys):
     assert "was swapped" in lines[0] and "valid" in lines[1] and "present" in lines[2] and "none beside" in lines[3]
 
 
-def test_watermark_only(films, tmp_path, capsys):
-    film = without_manifest(signed(films / "marked.mp4", tmp_path / "film.mp4"), tmp_path / "renamed.bin.mp4")
+def re_encoded(film: Path, to: Path) -> Path:
+    """The pictures of a film compressed harder: what a platform makes of an upload."""
+    coded([luma_of(frame) for frame in read_frames(film)], 28, to)
+    return to
+
+
+@pytest.mark.parametrize("attack", [without_manifest, re_encoded], ids=["remux", "re-encoded"])
+def test_watermark_only(attack, films, tmp_path, capsys):
+    film = attack(signed(films / "marked.mp4", tmp_path / "film.mp4"), tmp_path / "holiday 2019.m4v")
     assert main(["verify", "--json", str(film)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["manifest"]["state"] == "none" and found["watermark"]["present"] and found["status"] == 0
+    assert found["watermark"]["reading"]["payload"] == PAYLOAD
+
+
+def test_both_marks_without_a_name_that_tells_the_kind(films, tmp_path):
+    film = signed(films / "marked.mp4", tmp_path / "film.mp4").rename(tmp_path / "film.dat")
+    found = verify_file(film)
+    assert found.status == 0 and found.manifest.state == "matches" and found.mark.reading.present
 
 
 def test_manifest_only(films, tmp_path):
@@ -89,6 +104,34 @@ def test_one_byte_flipped_in_the_middle(films, tmp_path):
     data[len(data) // 2] ^= 0x10
     film.write_bytes(data)
     assert verify_file(film).status == 3
+
+
+def chunk_of(picture: bytes) -> bytes:
+    """The chunk of a PNG that holds its manifest."""
+    start = picture.index(b"caBX") - 4
+    return picture[start : start + 12 + int.from_bytes(picture[start : start + 4], "big")]
+
+
+@pytest.mark.parametrize("kind", ["both", "watermark", "manifest", "neither", "another's", "flipped"])
+def test_pictures_too(kind, tmp_path, clean, marked, capsys):
+    plain, picture = tmp_path / "plain.png", tmp_path / "picture.png"
+    write_png(plain, (clean if kind in ("manifest", "neither", "another's") else marked)[0])
+    picture.write_bytes(plain.read_bytes())
+    if kind in ("both", "manifest", "flipped"):
+        sign_file(plain, picture, plain, STATEMENT, own_identity())
+    elif kind == "another's":
+        other = tmp_path / "other.png"
+        write_png(other, marked[1])
+        sign_file(other, other, other, STATEMENT, own_identity())
+        data = plain.read_bytes()
+        picture.write_bytes(data[:33] + chunk_of(other.read_bytes()) + data[33:])
+    if kind == "flipped":
+        data = bytearray(picture.read_bytes())
+        data[len(data) // 2] ^= 0x10
+        picture.write_bytes(data)
+    expected = {"both": 0, "watermark": 0, "manifest": 0, "neither": 1, "another's": 3, "flipped": 3}[kind]
+    assert main(["verify", str(picture)]) == expected
+    assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 def test_a_foreign_manifest_is_only_reported(films, tmp_path, monkeypatch):
