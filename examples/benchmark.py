@@ -4,6 +4,8 @@
     python examples/benchmark.py extract CLIP          `swap extract` against the mtcnn package on the same clip
     python examples/benchmark.py train RECIPE          a training step against the networks' bare pass
     python examples/benchmark.py convert RUN           `swap convert` against a plain decode and encode of the same clip
+    python examples/benchmark.py watermark CLIP        what of the watermark is read after what happens to films
+    python examples/benchmark.py alarms FOLDER         how often the clips of a folder, unmarked, are taken for marked
 
 Run it on an idle machine; every figure is the median of several takes or the rate over a whole clip.
 """
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,8 @@ def main() -> None:
         ("extract", bench_extract, "clip"),
         ("train", bench_train, "recipe"),
         ("convert", bench_convert, "run"),
+        ("watermark", bench_watermark, "clip"),
+        ("alarms", bench_alarms, "folder"),
     ):
         verb = verbs.add_parser(name, help=function.__doc__)
         verb.set_defaults(function=function)
@@ -155,6 +160,144 @@ def bench_convert(run: str) -> None:
     print(f"plain decode and encode   {frames / plain:8.1f} frames/s")
     print(f"swap convert, end to end  {frames / ours:8.1f} frames/s = {plain / ours:.2f} of it (target 0.5)")
     print(f"peak memory               {peak:8.2f} GiB")
+
+
+def bench_watermark(clip: str) -> None:
+    """The mark of a film read back after compression, rescaling, a crop and all of them; what it costs."""
+    import numpy as np
+
+    from faceswap_pipeline.provenance import watermark
+    from faceswap_pipeline.provenance.marking import Marker, luma_of
+    from faceswap_pipeline.video.info import probe
+    from faceswap_pipeline.video.reader import read_frames
+
+    source, payload = Path(clip), 0xC0DE5
+    info, marker = probe(source), Marker(payload)
+    with tempfile.TemporaryDirectory() as folder:
+        plain, film = Path(folder) / "plain.mp4", Path(folder) / "film.mp4"
+        _recode(source, plain, 18, lambda frame: frame)
+        _recode(source, film, 18, marker)
+        marking = statistics.median(_timed(lambda f=frame: marker(f)) for frame in read_frames(source, stop=50))
+        mark = watermark.pattern(info.height, info.width, payload).astype(float)
+        growth = film.stat().st_size / plain.stat().st_size - 1
+        print(f"{source.name}, {info.width}x{info.height}; PSNR of the mark {_psnr(mark):.1f} dB")
+        print(f"film at CRF 18: {growth:+.1%} larger; marking takes {1000 * marking:.1f} ms a frame")
+        attacks = {
+            "as it is": (18, lambda frame: frame),
+            "H.264 CRF 28": (28, lambda frame: frame),
+            "half size": (18, _halved),
+            "crop of 5 %": (18, _cropped),
+            "crop, half size, CRF 28": (28, lambda frame: _halved(_cropped(frame))),
+        }
+        for name, (quality, change) in attacks.items():
+            attacked = Path(folder) / "attacked.mp4"
+            _recode(film, attacked, quality, change)
+            _report_readings(name, list(_windows(attacked)), payload)
+        stills = [_as_jpeg(luma_of(frame)) for frame in read_frames(film) if frame.index % 10 == 0]
+        _report_readings(
+            "stills as JPEG of quality 75", [watermark.read([np.asarray(still)]) for still in stills], payload
+        )
+
+
+def bench_alarms(folder: str) -> None:
+    """Unmarked films and their stills, read like marked ones: how many are taken for marked."""
+    from faceswap_pipeline.errors import VideoError
+    from faceswap_pipeline.provenance import watermark
+    from faceswap_pipeline.provenance.marking import luma_of
+    from faceswap_pipeline.video.reader import read_frames
+
+    windows: list[Any] = []
+    stills: list[Any] = []
+    for path in sorted(Path(folder).iterdir()):
+        try:
+            windows += _windows(path)
+            stills += [watermark.read([luma_of(frame)]) for frame in read_frames(path) if frame.index % 50 == 0]
+        except VideoError:
+            continue
+        print(f"{path.name}: {len(windows)} windows, {len(stills)} stills so far", flush=True)
+    for name, readings in (("windows of two seconds", windows), ("stills", stills)):
+        alarms = sum(reading.present for reading in readings)
+        nearest = min((reading.log10_chance for reading in readings), default=0.0)
+        print(f"{name}: {alarms} of {len(readings)} unmarked taken for marked; the nearest stated 10^{nearest:.1f}")
+
+
+def _recode(source: Path, target: Path, quality: float, change: Callable[[Any], Any]) -> None:
+    """A film of changed frames without sound, H.264; what it may differ in is the frames' size."""
+    from dataclasses import replace
+
+    from faceswap_pipeline.video.info import probe
+    from faceswap_pipeline.video.reader import read_frames
+    from faceswap_pipeline.video.writer import VideoWriter
+
+    frames = (change(frame) for frame in read_frames(source))
+    first = next(frames)
+    info = replace(probe(source), width=first.width, height=first.height)
+    with VideoWriter(target, info, quality=quality) as writer:
+        writer.write(first)
+        for frame in frames:
+            writer.write(frame)
+
+
+def _windows(path: Path) -> Iterable[Any]:
+    """A reading of each whole two seconds of a film; of a shorter one a reading of all of it."""
+    from itertools import groupby
+
+    from faceswap_pipeline.provenance import watermark
+    from faceswap_pipeline.provenance.marking import luma_of
+    from faceswap_pipeline.provenance.verify import WINDOW
+    from faceswap_pipeline.video.reader import read_frames
+
+    for number, stretch in groupby(read_frames(path), key=lambda frame: int(frame.pts / WINDOW)):
+        planes = [(frame.pts + frame.duration, luma_of(frame)) for frame in stretch]
+        if number == 0 or planes[-1][0] >= WINDOW * (number + 1) - Fraction(1, 10):
+            yield watermark.read(plane for _, plane in planes)
+
+
+def _report_readings(name: str, readings: list[Any], payload: int) -> None:
+    present = sum(reading.present for reading in readings)
+    right = sum(reading.present and reading.payload == payload for reading in readings)
+    chances = statistics.median(reading.log10_chance for reading in readings)
+    print(
+        f"{name:30s}{present:4d} of {len(readings):3d} read = {present / len(readings):4.0%}, {right} with the number; "
+        f"median chance 10^{chances:.0f}",
+        flush=True,
+    )
+
+
+def _halved(frame: Any) -> Any:
+    from dataclasses import replace
+
+    planes = frame.planes
+    small = planes.reformat(width=planes.width // 4 * 2, height=planes.height // 4 * 2, interpolation="AREA")
+    return replace(frame, planes=small)
+
+
+def _cropped(frame: Any) -> Any:
+    """The frame without 5 % of its width and height, more of it from the bottom and the right."""
+    from dataclasses import replace
+
+    from faceswap_pipeline.video.planes import empty_like, plane_views
+
+    planes = frame.planes
+    left, top = round(0.01 * planes.width) * 2, round(0.01 * planes.height) * 2
+    width, height = round(0.475 * planes.width) * 2, round(0.475 * planes.height) * 2
+    part = empty_like(planes, width, height, planes.format.name)
+    for source, target in zip(plane_views(planes), plane_views(part), strict=True):
+        x, y = left * source.shape[1] // planes.width, top * source.shape[0] // planes.height
+        target[:] = source[y : y + target.shape[0], x : x + target.shape[1]]
+    return replace(frame, planes=part)
+
+
+def _as_jpeg(plane: Any) -> Any:
+    import cv2
+
+    return cv2.imdecode(cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_GRAYSCALE)
+
+
+def _psnr(difference: Any) -> float:
+    import numpy as np
+
+    return float(10 * np.log10(255**2 / np.mean(np.square(difference))))
 
 
 def _timed(work: Callable[[], Any]) -> float:
