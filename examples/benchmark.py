@@ -90,13 +90,14 @@ def bench_train(recipe: str) -> None:
     import keras
     import numpy as np
 
-    from faceswap_pipeline.backend import backend_name, compile_step, find_device, resident
+    from faceswap_pipeline.backend import backend_name, compile_step, find_device, resident, share_cores
     from faceswap_pipeline.imaging import margin_size
     from faceswap_pipeline.networks.recipe import load_recipe
     from faceswap_pipeline.train import augment
     from faceswap_pipeline.train.gradients import gradients
     from faceswap_pipeline.train.model import PERSONS, SwapModel
 
+    share_cores()
     loaded = load_recipe(recipe)
     model, size, batch = SwapModel(loaded, 1), loaded.network.resolution, loaded.train.batch
     side = margin_size(size, loaded.network.view)
@@ -112,8 +113,7 @@ def bench_train(recipe: str) -> None:
     pictures = {person: random.uniform(-1, 1, (batch, size, size, 3)).astype(np.float32) for person in PERSONS}
 
     def bare_loss() -> Any:
-        code = model.generator["encoder"](keras.ops.concatenate([pictures[person] for person in PERSONS], 0))
-        made = [model.generator[f"decoder_{p}"](code[i * batch : (i + 1) * batch]) for i, p in enumerate(PERSONS)]
+        made = [model.generator[f"decoder_{p}"](model.generator["encoder"](pictures[p])) for p in PERSONS]
         total = sum(keras.ops.mean(keras.ops.abs(m[..., :3] - pictures[p])) for m, p in zip(made, PERSONS, strict=True))
         return total, total
 
