@@ -25,6 +25,12 @@ _SHARE = 0.36
 _LARGEST = 112
 """Pixels; a larger piece says no more."""
 
+_BLOCKS = 5
+"""Blocks along each side of what is measured."""
+
+_QUIETER = 0.3
+"""Share of the blocks that have no more noise than what is taken for grain."""
+
 _STRONGEST = 8.0
 """Grey levels: more than this is no grain."""
 
@@ -52,8 +58,8 @@ def skin_piece(rgb: Image, matrix: ArrayLike, crop_size: int, coverage: float) -
 def measure_grain(pieces: Sequence[FloatImage | None]) -> list[Levels | None]:
     """The levels in each of successive pieces of one face.
 
-    What changes in time is judged over all of them together, by the quiet pairs: elsewhere the face moves. Medians see
-    past edges (nostrils, lashes).
+    What changes in time is judged over all of them together, by the quiet pairs: elsewhere the face moves. Of a
+    piece the quieter blocks count: the others hold features (nostrils, the nose's edge), on a small face most of them.
     """
     bands = [None if piece is None else _bands(piece) for piece in pieces]
     pairs = [
@@ -121,5 +127,6 @@ def _bands(luma: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def _deviation(band: NDArray) -> float:
-    """Standard deviation from the median, which a few strong edges do not move."""
-    return 1.4826 * float(np.median(np.abs(band)))
+    """Standard deviation in the quieter blocks of (h, w), each from its median, which a few edges do not move."""
+    blocks = [block for rows in np.array_split(np.abs(band), _BLOCKS) for block in np.array_split(rows, _BLOCKS, 1)]
+    return 1.4826 * float(np.quantile([np.median(block) for block in blocks if block.size], _QUIETER))

@@ -33,6 +33,14 @@ def test_smooth_skin_with_nostrils_has_no_grain(skin):
     assert levels([skin, skin])[0].max() < 0.3
 
 
+def test_features_that_fill_most_of_a_small_face_are_no_grain():
+    rows, columns = np.mgrid[:50, :50].astype(np.float32)
+    nose = 12 * np.sin(rows) * np.sin(columns) * (columns < 28)
+    piece = (140 + nose + 2 * noise(1, 50)).astype(np.float32)
+    plain = (140 + 2 * noise(1, 50)).astype(np.float32)
+    np.testing.assert_allclose(levels([piece])[0][:2], levels([plain])[0][:2], rtol=0.2, atol=0.2)
+
+
 def test_level_grows_with_the_noise_and_what_lasts_does_not_pass(skin):
     lasting = [skin + 4 * noise(1)] * 4
     passing = [skin + 4 * noise(index) for index in range(4)]
