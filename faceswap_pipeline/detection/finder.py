@@ -5,6 +5,9 @@ In: pictures in order. Out: for each its faces and whether a new shot begins the
 Between two key frames that agree, each face's place is interpolated and refined in one batch. Where they disagree, or a
 refined face is unsure, the stretch is halved and its middle becomes a key frame too, down to every single frame. The
 spacing starts short after a cut, doubles while all is well and halves when it is not.
+
+Where nobody is clearly seen, the picture is also looked at lying on its sides and on its head. A turn that clearly
+shows a face which stays is kept until nobody is seen that way any more.
 """
 
 from collections import deque
@@ -16,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faceswap_pipeline.detection.cascade import Detection, Pyramid, square_boxes
+from faceswap_pipeline.detection.cascade import Detection, Examined, Pyramid, square_boxes
 from faceswap_pipeline.geometry import box_centre, box_iou
 from faceswap_pipeline.imaging import Image
 
@@ -24,6 +27,13 @@ FIRST_SPACING, MAX_SPACING = 4, 16
 """Frames between key frames: right after a cut, and at most."""
 SURE_SCORE = 0.8
 """A refined face below this calls for the whole cascade."""
+TURNS = (0, 1, 3, 2)
+"""Quarter turns clockwise that are tried where no face is clearly seen."""
+TURN_EVERY = 4
+"""They are tried in the first and then in every so many such stretches between key frames of a shot."""
+CLEAR_SCORE, CLEAR_SPREAD = 0.98, 0.02
+"""A face that scores more and whose landmarks spread less is clearly one: hands, cloth and faces seen the wrong way up,
+which the networks take for faces now and then, never are. Not every real face is clear: profiles are not."""
 CUT_CONTEXT = 7
 """Frames before and after that are looked at to tell a cut from motion."""
 
@@ -113,8 +123,8 @@ class Follower(Protocol):
         """One face for each box."""
         ...
 
-    def measure(self, pictures: Sequence[Pyramid], boxes: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
-        """Steady landmarks of the face in each box."""
+    def examine(self, pictures: Sequence[Pyramid], boxes: Sequence[ArrayLike]) -> list[Examined]:
+        """Steady landmarks of the face in each box, and how surely it is one."""
         ...
 
 
@@ -132,30 +142,66 @@ class FaceFinder:
         stretch: list[Pyramid] = []
         cuts: list[bool] = []
         found: dict[int, list[Detection]] = {}
+        turn, unclear = 0, 0
+
+        def solve(quarters: int, ready: int) -> tuple[list[list[Detection]], set[int]]:
+            """Fill `found` as seen turned by `quarters`; the faces of the first `ready` pictures, and the keys."""
+            nonlocal found, turn
+            found = found if quarters == turn else {}
+            turn = quarters
+            seen = [picture.turned(turn) for picture in stretch]
+            keys = self._solve(seen, found)
+            return self._measured(seen, found, ready), keys
 
         def finish(keep_last: bool) -> Iterator[FrameFaces]:
             """Solve the stretch; its last picture, a key frame, begins the next one when `keep_last`."""
-            nonlocal stretch, cuts, found, spacing
-            keys = self._solve(stretch, found)
+            nonlocal stretch, cuts, found, spacing, unclear
+            ready = len(stretch) - 1 if keep_last else len(stretch)
+            faces, keys = solve(turn, ready)
+            if any(is_clear(face) for group in faces for face in group):
+                unclear = 0
+            else:
+                lost = turn != 0 and not any(faces)
+                if lost or unclear % TURN_EVERY == 0:
+                    better = self._clear_turn(stretch, turn)
+                    if better is not None or lost:
+                        faces, keys = solve(better or 0, ready)
+                unclear += 1
             if len(stretch) - 1 > 1:
                 spacing = min(2 * spacing, self._max_spacing) if len(keys) <= 2 else max(spacing // 2, first // 2)
-            ready = len(stretch) - 1 if keep_last else len(stretch)
-            steady = self._measured(stretch, found, ready)
             for index in range(ready):
-                yield FrameFaces(steady[index], cuts[index], index in keys, stretch[index])
+                height, width = stretch[index].picture.shape[:2]
+                upright = [face.turned_back(turn, width, height) for face in faces[index]]
+                yield FrameFaces(upright, cuts[index], index in keys, stretch[index])
             stretch, cuts = stretch[ready:], cuts[ready:]
             found = {0: found[ready]} if keep_last else {}
 
         for pyramid, cut in pictures:
             if cut and stretch:
                 yield from finish(keep_last=False)
-                spacing = first
+                spacing, unclear = first, 0
             stretch.append(pyramid)
             cuts.append(cut)
             if len(stretch) > spacing:
                 yield from finish(keep_last=True)
         if stretch:
             yield from finish(keep_last=False)
+
+    def _clear_turn(self, stretch: list[Pyramid], turn: int) -> int | None:
+        """Quarter turns clockwise, other than `turn`, that clearly show the same face at both ends of the stretch."""
+        if self._follower is None:
+            return None
+        for quarters in (each for each in TURNS if each != turn):
+            ends = [picture.turned(quarters) for picture in ([stretch[0], stretch[-1]])]
+            faces = [self._settled(*each) for each in zip(ends, self._detector.detect(ends), strict=True)]
+            boxes = [np.array([face.box for face in found]).reshape(-1, 4) for found in faces]
+            seen = self._follower.examine(ends, boxes)
+            clear = [
+                each[(s.scores > CLEAR_SCORE) & (s.spreads < CLEAR_SPREAD)] for each, s in zip(boxes, seen, strict=True)
+            ]
+            if all(map(len, clear)) and box_iou(*clear).max() > 0.2:
+                return quarters
+        return None
 
     def _solve(self, stretch: list[Pyramid], found: dict[int, list[Detection]]) -> set[int]:
         """Fill `found` for every picture of the stretch; returns the indexes of its key frames."""
@@ -212,11 +258,11 @@ class FaceFinder:
             path = steady_boxes(np.array([found[index][number].box for index, number in chain]))
             for (index, number), box in zip(chain, path, strict=True):
                 boxes[index][number] = box
-        points = self._follower.measure(stretch[:ready], boxes[:ready])
+        seen = self._follower.examine(stretch[:ready], boxes[:ready])
         return [
             [
-                Detection(face.box, five.astype(np.float32), face.score)
-                for face, five in zip(found[index], points[index], strict=True)
+                Detection(face.box, five.astype(np.float32), float(score), float(spread))
+                for face, five, score, spread in zip(found[index], *seen[index], strict=True)
             ]
             for index in range(ready)
         ]
@@ -225,6 +271,11 @@ class FaceFinder:
 def _is_sure(face: Detection, box: ArrayLike) -> bool:
     """Whether a refined face is one, and still the one that was expected in `box` (4,)."""
     return face.score >= SURE_SCORE and box_iou(box, face.box)[0, 0] >= 0.4
+
+
+def is_clear(face: Detection) -> bool:
+    """Whether an examined face is a face without doubt."""
+    return face.score > CLEAR_SCORE and face.spread < CLEAR_SPREAD
 
 
 def chains(frames: list[list[Detection]]) -> list[list[tuple[int, int]]]:

@@ -7,7 +7,7 @@ before and after it only, so that a resumed scan equals an uninterrupted one.
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -213,7 +213,9 @@ def _in_frame(item: FrameFaces, mean_face: MeanFace) -> _Found:
         matrices = [crop_matrix(pose_at(poses, index), SAMPLE_SIZE) for index in range(len(item.faces))]
         samples = [warp(picture.picture, matrix, (SAMPLE_SIZE, SAMPLE_SIZE)) for matrix in matrices]
     faces = [
-        Detection(picture.to_frame(face.box.reshape(2, 2)).reshape(4), picture.to_frame(face.landmarks), face.score)
+        replace(
+            face, box=picture.to_frame(face.box.reshape(2, 2)).reshape(4), landmarks=picture.to_frame(face.landmarks)
+        )
         for face in item.faces
     ]
     return _Found(picture.frame, picture.pts, item.cut, item.key, faces, samples, picture.skipped)
@@ -246,6 +248,7 @@ def _write_segment(path: Path, found: Sequence[_Found]) -> None:
             boxes=np.array([face.box for face in faces], np.float32).reshape(-1, 4),
             landmarks=np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 2),
             scores=np.array([face.score for face in faces]),
+            spreads=np.array([face.spread for face in faces]),
             samples=np.array([s for item in found for s in item.samples], np.uint8).reshape(
                 -1, SAMPLE_SIZE, SAMPLE_SIZE, 3
             ),
@@ -259,16 +262,19 @@ def _read_segment(path: Path, scan: Scan) -> None:
     scan.skipped += [
         (index, Fraction(above, below)) for index, above, below in arrays["skipped"].reshape(-1, 3).tolist()
     ]
+    found = [
+        Detection(box, five, float(score), float(spread))
+        for box, five, score, spread in zip(
+            arrays["boxes"], arrays["landmarks"], arrays["scores"], arrays["spreads"], strict=True
+        )
+    ]
     at, sample = 0, 0
     for row, count in enumerate(arrays["counts"]):
         position = len(scan.frames)
         scan.frames.append(int(arrays["frames"][row]))
         scan.pts.append(Fraction(*map(int, arrays["pts"][row])))
         scan.cuts.append(bool(arrays["cuts"][row]))
-        faces = range(at, at + int(count))
-        scan.faces.append(
-            [Detection(arrays["boxes"][i], arrays["landmarks"][i], float(arrays["scores"][i])) for i in faces]
-        )
+        scan.faces.append(found[at : at + int(count)])
         if arrays["keys"][row]:
             scan.key_frames += 1
             for number in range(int(count)):

@@ -429,9 +429,8 @@ def _no_face(scans: Sequence[Scan], inputs: Sequence[Path], options: ExtractOpti
     short = min(min(scan.width, scan.height) for scan in scans)
     seen = f"; {unsure} frames hold something face-like, too unsure or too short-lived to use" if unsure else ""
     return NoFaceError(
-        f"no face in the {frames} frames of {names}: looked for upright faces of "
-        f"{options.min_face * short:.0f} px and more{seen}. "
-        "If there are smaller faces, lower --min-face; if the picture lies on its side, turn it upright first"
+        f"no face in the {frames} frames of {names}: looked for faces of "
+        f"{options.min_face * short:.0f} px and more{seen}. If there are smaller faces, lower --min-face"
     )
 
 

@@ -61,6 +61,18 @@ def test_measured_landmarks_tremble_less_with_the_box(detector, pair_frames):
     assert several.std(0).mean() < 0.7 * single.std(0).mean()
 
 
+def test_several_crops_tell_a_face_from_what_looks_like_one(detector, pair_frames):
+    for picture in pair_frames:
+        face = detector.detect([picture])[0][0]
+        (seen,) = detector.examine([picture], [[face.box]])
+        assert seen.scores[0] > 0.98 and seen.spreads[0] < 0.02
+        on_its_head = np.ascontiguousarray(picture[::-1, ::-1])
+        height, width = picture.shape[:2]
+        box = face.turned_back(2, width, height).box
+        (seen,) = detector.examine([on_its_head, picture], [[box], [(20, 20, 180, 220)]])[:1]
+        assert seen.scores[0] < 0.98 and seen.spreads[0] > 0.02
+
+
 def test_no_picture_and_no_box_give_nothing(detector, pair_frames):
     assert detector.detect([]) == []
     assert detector.refine(pair_frames, [np.zeros((0, 4)), np.zeros((0, 4))]) == [[], []]

@@ -1,8 +1,9 @@
 """Key frames and cuts, with a made-up detector that counts how often it is asked."""
 
 import numpy as np
+import pytest
 
-from faceswap_pipeline.detection.cascade import Detection, Pyramid
+from faceswap_pipeline.detection.cascade import Detection, Examined, Pyramid
 from faceswap_pipeline.detection.finder import FaceFinder, chains, steady_boxes, with_cuts
 
 
@@ -14,9 +15,14 @@ def room(seed: int, shift: int = 0) -> np.ndarray:
 
 
 class Numbered(Pyramid):
-    def __init__(self, number: int) -> None:
+    """A picture that knows its number and how it was turned."""
+
+    def __init__(self, number: int, quarters: int = 0) -> None:
         super().__init__(np.zeros((4, 4, 3), np.uint8))
-        self.number = number
+        self.number, self.quarters = number, quarters
+
+    def turned(self, quarters: int) -> "Numbered":
+        return Numbered(self.number, quarters)
 
 
 def face(x: float, score: float = 0.99) -> Detection:
@@ -32,7 +38,8 @@ class World:
 
     def detect(self, pictures):
         self.detected += [picture.number for picture in pictures]
-        return [[face(x)] if (x := self.place(picture.number)) is not None else [] for picture in pictures]
+        places = [None if picture.quarters else self.place(picture.number) for picture in pictures]
+        return [[face(place)] if place is not None else [] for place in places]
 
     def refine(self, pictures, boxes):
         result = []
@@ -42,8 +49,8 @@ class World:
             result.append([face(0.0 if x is None else x, 0.1 if lost else 0.99)])
         return result
 
-    def measure(self, pictures, boxes):
-        return [np.full((len(group), 5, 2), -1.0) for group in boxes]
+    def examine(self, pictures, boxes):
+        return [Examined(np.full((len(b), 5, 2), -1.0), np.full(len(b), 0.99), np.full(len(b), 0.01)) for b in boxes]
 
 
 def find(world, frames, cuts=()):
@@ -86,6 +93,103 @@ def test_without_a_follower_every_frame_is_a_key_frame():
     pictures = [(Numbered(number), False) for number in range(10)]
     assert all(item.key for item in FaceFinder(world, None).find(pictures))
     assert world.detected == list(range(10))
+
+
+class TurningWorld(World):
+    """A face that is seen only when the picture is turned by `way(number)` quarters; None: nobody."""
+
+    def __init__(self, way, score=0.99, spread=0.01):
+        self.way, self.score, self.spread, self.detected, self.looks = way, score, spread, [], []
+
+    def detect(self, pictures):
+        self.detected += [picture.number for picture in pictures]
+        self.looks += [(picture.number, picture.quarters) for picture in pictures]
+        return [[face(1.0, self.score)] if self.way(p.number) == p.quarters else [] for p in pictures]
+
+    def refine(self, pictures, boxes):
+        score = {True: self.score, False: 0.1}
+        return [
+            [face(1.0, score[self.way(p.number) == p.quarters])] * len(b) for p, b in zip(pictures, boxes, strict=True)
+        ]
+
+    def examine(self, pictures, boxes):
+        return [
+            Examined(np.full((len(b), 5, 2), 1.0), np.full(len(b), self.score), np.full(len(b), self.spread))
+            for b in boxes
+        ]
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_turned_film_is_seen_from_its_first_frame(quarters):
+    world = TurningWorld(lambda number: quarters)
+    found = find(world, 100)
+    assert all(len(item.faces) == 1 for item in found)
+    assert sum(way != quarters for _, way in world.looks) < 8, "the turn is kept"
+    assert len(world.looks) < 25
+
+
+def test_turns_are_tried_at_times_only_where_nobody_is():
+    world = TurningWorld(lambda number: None)
+    assert not any(item.faces for item in find(world, 400))
+    upright = sum(way == 0 for _, way in world.looks)
+    assert 0 < len(world.looks) - upright < 2.5 * upright
+    lit = TurningWorld(lambda number: 0)
+    find(lit, 400)
+    assert all(way == 0 for _, way in lit.looks), "with a face in sight nothing is turned"
+
+
+def test_a_turned_face_that_does_not_stay_is_not_believed():
+    flash = TurningWorld(lambda number: 1 if number % 4 == 0 and number % 8 else None)
+    assert not any(item.faces for item in find(flash, 60))
+    for unclear in (TurningWorld(lambda number: 2, score=0.95), TurningWorld(lambda number: 2, spread=0.03)):
+        assert not any(item.faces for item in find(unclear, 60))
+    assert all(item.faces for item in find(TurningWorld(lambda number: 1), 6, cuts=range(6))), "single pictures"
+
+
+def test_an_unclear_upright_face_gives_way_to_a_clear_turned_one_only():
+    class Doubtful(TurningWorld):
+        """Something at place 50 is seen upright, and a face at place 1 turned by one quarter when `clear`."""
+
+        def __init__(self, clear):
+            super().__init__(lambda number: 1 if clear else None)
+
+        def detect(self, pictures):
+            return [
+                [face(50.0, 0.9)] if p.quarters == 0 else f
+                for p, f in zip(pictures, super().detect(pictures), strict=True)
+            ]
+
+        def refine(self, pictures, boxes):
+            return [[face(50.0, 0.9)] if p.quarters == 0 else [face(1.0)] for p in pictures]
+
+        def examine(self, pictures, boxes):
+            seen = super().examine(pictures, boxes)
+            return [
+                s._replace(scores=s.scores * 0 + 0.9) if p.quarters == 0 else s
+                for p, s in zip(pictures, seen, strict=True)
+            ]
+
+    assert all(item.faces[0].score == 0.99 for item in find(Doubtful(True), 40))
+    assert all(item.faces[0].score == 0.9 for item in find(Doubtful(False), 40)), "it stays where nothing is better"
+
+
+def test_a_person_who_lies_down_and_gets_up_is_followed():
+    world = TurningWorld(lambda number: 1 if 60 <= number < 160 else 0)
+    counts = [len(item.faces) for item in find(world, 240)]
+    assert counts[:60] == [1] * 60 and counts[176:] == [1] * 64
+    assert sum(counts[60:160]) > 80 and sum(counts) > 215
+
+
+def test_turned_back_is_where_the_picture_showed_it():
+    picture = Pyramid(np.zeros((30, 50, 3), np.uint8))
+    picture.picture[7, 11] = 255
+    for quarters in range(4):
+        seen = picture.turned(quarters).picture
+        y, x = np.argwhere(seen[..., 0])[0].tolist()
+        box = np.array([x, y, x + 3, y + 2], np.float32)
+        back = Detection(box, np.full((5, 2), (x, y), np.float32), 0.9).turned_back(quarters, 50, 30)
+        assert back.landmarks.tolist() == [[11, 7]] * 5
+        assert (back.box[:2] <= back.box[2:]).all() and (back.box[2:] - back.box[:2]).sum() == 5
 
 
 def cut_flags(pictures):

@@ -221,6 +221,26 @@ def test_every_start_and_end_choose_frames(clip, tmp_path):
         extract_faces([clip], tmp_path / "never", ExtractOptions(start="2s", end="1s"))
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_people_on_their_side_or_head_are_found_and_cut_upright(people_frames, made, tmp_path, quarters):
+    frames = people_frames["a"]
+    if "upright" not in made:
+        made["upright"] = extract_faces([write_clip(tmp_path / "a.mp4", frames)], tmp_path / "upright", OPTIONS)
+    upright = made["upright"]
+    turned = [np.ascontiguousarray(np.rot90(frame, -quarters)) for frame in frames]
+    dataset = extract_faces([write_clip(tmp_path / "turned.mp4", turned)], tmp_path / "faces", OPTIONS)
+    assert [record.frame for record in dataset.records] == list(range(FRAMES))
+    for before, after in zip(upright.records, dataset.records, strict=True):
+        assert abs((after.roll - before.roll + 90 * quarters + 180) % 360 - 180) < 3, "roll is counter-clockwise"
+        assert abs(after.yaw - before.yaw) < 5
+        difference = dataset.crop(after).astype(float) - upright.crop(before)
+        assert np.abs(difference).mean() < 6, "the crop is upright"
+        height, width = turned[0].shape[:2]
+        assert 0 <= after.box[0] < after.box[2] < width and 0 <= after.box[1] < after.box[3] < height
+        middle = transform_points(invert_matrix(after.matrix), [47.5, 47.5])
+        assert after.box[0] < middle[0] < after.box[2] and after.box[1] < middle[1] < after.box[3]
+
+
 def test_films_pictures_and_folders_fill_one_dataset(people_frames, tmp_path):
     short = write_clip(tmp_path / "short.mp4", people_frames["a"][:5])
     folder = tmp_path / "photos"
