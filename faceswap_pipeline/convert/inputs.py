@@ -4,6 +4,7 @@ In: a run folder and, where things have moved, paths from the user. Out: opened 
 that says what was looked for.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from faceswap_pipeline.convert.layers import LINES
 from faceswap_pipeline.dataset import FaceDataset, Source
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError, VideoError
+from faceswap_pipeline.options import flag
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.video.info import file_sha256
 
@@ -40,6 +42,22 @@ def check_alignment(run: TrainingRun, side: dict[str, Any], dataset: FaceDataset
                 f"{dataset.path} was cropped with {name} {found}, but {run.path} was trained on {name} {expected}: "
                 f"extract the video again as {side.get('path')} was"
             )
+
+
+def check_every_frame(dataset: FaceDataset) -> None:
+    """Raise DatasetError, with the line that mends it, unless all frames of the dataset's inputs were looked at."""
+    made_with = dataset.options.get("extract", {})
+    every = made_with.get("every", 1)
+    if every == 1:
+        return
+    words = ["swap", "extract", *(source.path for source in dataset.sources), "--out", str(dataset.path), "--redo"]
+    for name in ("person", "size", "min_face", "start", "end", "detector"):
+        if made_with.get(name):
+            words += [flag(name), str(made_with[name])]
+    raise DatasetError(
+        f"{dataset.path} holds one frame in {every} only (--every {every}): enough to learn from, not to convert. "
+        f"Extract all of it, then run the line again:\n    {shlex.join(words)}"
+    )
 
 
 def find_source(source: Source, dataset: FaceDataset) -> Path:

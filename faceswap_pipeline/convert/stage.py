@@ -20,7 +20,14 @@ from faceswap_pipeline import __version__, resources
 from faceswap_pipeline.array_folder import Checkpoint
 from faceswap_pipeline.convert.compare import Comparison
 from faceswap_pipeline.convert.faces import FaceMixer, draw_oval
-from faceswap_pipeline.convert.inputs import check_frames_folder, film_paths, find_source, match_video, open_side
+from faceswap_pipeline.convert.inputs import (
+    check_every_frame,
+    check_frames_folder,
+    film_paths,
+    find_source,
+    match_video,
+    open_side,
+)
 from faceswap_pipeline.convert.layers import LINES, Layers
 from faceswap_pipeline.convert.notice import Notice
 from faceswap_pipeline.convert.options import ConvertOptions
@@ -115,6 +122,7 @@ def convert_video(
     opened = TrainingRun.open(run)
     side, other = ("a", "b") if options.direction == "a-to-b" else ("b", "a")
     faces = open_side(opened, side, dataset)
+    check_every_frame(faces)
     indexes = list(range(len(faces.sources))) if video is None else [match_video(video, faces)]
     paths = [video or find_source(faces.sources[index], faces) for index in indexes]
     targets = film_paths([path.stem for path in paths], [_ending(path) for path in paths], out)
