@@ -121,6 +121,14 @@ class TrainRecipe:
     """Share of pictures whose colours are pulled towards those of a random picture of either person."""
     color_jitter: float = 0.06
     """Standard deviation of random gain and offset of each channel."""
+    degrade: float = 0.0
+    """Share of inputs that are blurred, and of those made noisy, and of those compressed; targets stay clear."""
+    blur: float = 0.02
+    """Largest standard deviation of that blur, share of the view."""
+    noise: float = 0.15
+    """Largest standard deviation of that noise, on colours -1..1."""
+    compression: float = 0.12
+    """Coarsest quantiser step of that compression, on colours -1..1."""
 
 
 @dataclass(frozen=True)

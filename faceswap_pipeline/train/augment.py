@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from faceswap_pipeline.networks.autoencoder import encoder_input
 from faceswap_pipeline.networks.recipe import NetworkRecipe, TrainRecipe
 from faceswap_pipeline.networks.tone import face_tone, take_tone
+from faceswap_pipeline.train.degrade import degrade, draw_degradation
 
 GRID = 5
 """Points of the warp's grid along a side."""
@@ -54,7 +55,8 @@ def draw(
     """The random choices for one person's batch of a step; the same for the same seed, step and side.
 
     Returns arrays: `index` int32 (B,), `matrix` float32 (B, 2, 3) view px -> crop px about both centres,
-    `displacement` float32 (B, 5, 5, 2) view px, `gain` and `offset` float32 (B, 3).
+    `displacement` float32 (B, 5, 5, 2) view px, `gain` and `offset` float32 (B, 3); with those of `draw_degradation`
+    where the recipe degrades.
     """
     random = np.random.Generator(np.random.Philox(key=[seed, (step << 1) | SIDES[side]]))
     count = recipe.batch
@@ -66,6 +68,7 @@ def draw(
         "displacement": _draw_warp(random, count, recipe.warp * resolution),
         "gain": gain,
         "offset": offset,
+        **(draw_degradation(random, count, recipe, resolution) if recipe.degrade else {}),
     }
 
 
@@ -82,6 +85,7 @@ def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
     recolor = lambda picture: ops.clip((picture / 127.5 - 1) * gain + offset, -1, 1)  # noqa: E731
     masks = clear[..., 3:] / 255
     seen, target = recolor(warped[..., :3]), recolor(clear[..., :3])
+    seen = degrade(seen, drawn) if "blur" in drawn else seen
     if recipe.tone_free:
         tone = face_tone(target, masks[..., :1])
         seen, target = take_tone(seen, tone), take_tone(target, tone)

@@ -12,6 +12,7 @@ from faceswap_pipeline.networks.recipe import LossRecipe, NetworkRecipe, TrainRe
 from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Statistics
 from faceswap_pipeline.train.batches import pose_chances, split
+from faceswap_pipeline.train.degrade import compress, degrade, draw_degradation
 from faceswap_pipeline.train.monitor import Plateau
 
 R, M = 32, 40
@@ -94,6 +95,43 @@ def test_warp_moves_the_input_only_and_has_no_similarity_left():
     batch, plain = augment.apply(crops, moved, network()), augment.apply(crops, still(1), network())
     np.testing.assert_array_equal(batch.target, plain.target)
     assert np.abs(np.asarray(batch.warped) - np.asarray(plain.warped)).mean() > 0.05
+
+
+def test_degraded_inputs_are_blurred_noisy_and_compressed_but_not_moved_or_brightened():
+    random = np.random.default_rng(0)
+    pictures = np.full((64, R, R, 3), -0.6, np.float32)
+    pictures[:, 10:22, 12:18] = 0.5
+    recipe = TrainRecipe(degrade=1.0)
+    drawn = draw_degradation(random, 64, recipe, R)
+    out = np.asarray(degrade(pictures, drawn))
+    assert out.shape == pictures.shape and np.abs(out - pictures).mean() > 0.02
+    assert out.mean() == pytest.approx(pictures.mean(), abs=0.01)
+    weight = out.mean((0, 3)) + 0.6
+    rows, columns = np.indices((R, R))
+    assert (rows * weight).sum() / weight.sum() == pytest.approx(15.5, abs=0.3)
+    assert (columns * weight).sum() / weight.sum() == pytest.approx(14.5, abs=0.3)
+    untouched = np.asarray(degrade(pictures, draw_degradation(random, 64, TrainRecipe(degrade=1e-9), R)))
+    np.testing.assert_allclose(untouched, pictures, atol=0.01)
+
+
+def test_compression_makes_blocks():
+    ramp = np.tile(np.linspace(-1, 1, R, dtype=np.float32)[:, None], (1, 1, R, 3)).reshape(1, R, R, 3)
+    ramp = ramp + np.random.default_rng(0).normal(0, 0.1, ramp.shape).astype(np.float32)
+    coarse = np.asarray(compress(ramp, np.array([[0.5]], np.float32)))
+    jumps = np.abs(np.diff(coarse, axis=1)).mean((0, 2, 3))
+    assert jumps[7::8].mean() > 3 * np.delete(jumps, np.arange(7, R - 1, 8)).mean()
+
+
+def test_only_the_input_is_degraded_and_the_step_decides_how():
+    crops = np.random.default_rng(1).integers(0, 256, (6, M, M, 6), dtype=np.uint8)
+    recipe = TrainRecipe(batch=4, degrade=1.0, color_transfer=0, color_jitter=0, warp=0)
+    drawn = augment.draw(1, 5, "a", statistics(), statistics(), recipe, R)
+    again = augment.draw(1, 5, "a", statistics(), statistics(), recipe, R)
+    assert all(np.array_equal(drawn[name], again[name]) for name in drawn)
+    plain = {name: drawn[name] for name in still(1)}
+    one, other = augment.apply(crops, drawn, network()), augment.apply(crops, plain, network())
+    np.testing.assert_array_equal(one.target, other.target)
+    assert np.abs(np.asarray(one.warped) - np.asarray(other.warped)).mean() > 0.05
 
 
 def test_color_transfer_reaches_the_other_persons_statistics():
