@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 from cover import cover
-from faces import Faces, Sample, cut, draw_matrices, mirror
 from film import film
 from numpy.typing import NDArray
 
 from faceswap_pipeline.detection.meanface import MeanFace
 from faceswap_pipeline.geometry import Array
 from faceswap_pipeline.imaging import to_float
+from faceswap_pipeline.train.rendered import Faces, Sample, cut, draw_matrices, mirror
 
 
 class Batch(NamedTuple):
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     picture: NDArray[np.float32]
     """(B, S, S, 3) RGB, -1..1."""
     label: NDArray[np.uint8]
-    """(B, S, S), index into faces.CLASSES."""
+    """(B, S, S), index into networks.parser.CLASSES."""
     landmarks: NDArray[np.float32]
     """(B, 68, 2), shares of the side: 0 is the middle, -0.5 and 0.5 the picture's edges."""
     visible: NDArray[np.float32]

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from faces import CLASSES, Sample
 from film import Random, as_image
 from numpy.typing import NDArray
 
 from faceswap_pipeline.geometry import Array
+from faceswap_pipeline.networks.parser import CLASSES
+from faceswap_pipeline.train.rendered import Sample
 
 Mask = NDArray[np.float32]
 """(S, S) 0..1."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faces import CLASSES, INNER_FACE, MIRROR, Faces, read_faces, split_by_person
 from numpy.typing import NDArray
 
 from faceswap_pipeline.detection.alignment import pose_at
@@ -29,6 +28,8 @@ from faceswap_pipeline.detection.meanface import (
 from faceswap_pipeline.detection.reference import package_stages
 from faceswap_pipeline.geometry import Array
 from faceswap_pipeline.masks.shapes import draw, face_points
+from faceswap_pipeline.networks.parser import CLASSES
+from faceswap_pipeline.train.rendered import INNER_FACE, MIRROR, Faces, read_faces, split_by_person
 
 OVAL_POINTS = 48
 SKIN = CLASSES.index("skin")

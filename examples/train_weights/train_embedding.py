@@ -15,7 +15,6 @@ import cv2
 import keras
 import numpy as np
 from batches import Batch, clean_sample, run_ahead, stack
-from faces import FIRST_VALIDATION_PERSON, INNER_FACE, Faces, read_faces, split_by_person
 from keras import ops
 from loop import Plan, resume, train
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from faceswap_pipeline.networks.embedding import SIDE, VIEW, Likeness, bare_face
 from faceswap_pipeline.networks.parser import fold
 from faceswap_pipeline.networks.weights import get_arrays
 from faceswap_pipeline.resources import weight_file
+from faceswap_pipeline.train.rendered import FIRST_VALIDATION_PERSON, INNER_FACE, Faces, read_faces, split_by_person
 
 SCALE, MARGIN = 24.0, 0.3
 """CosFace's: the cosine of the true person is lowered by the margin, then all are multiplied by the scale."""

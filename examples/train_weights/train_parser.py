@@ -14,7 +14,6 @@ from typing import Any
 import keras
 import numpy as np
 from batches import Batch, clean_sample, run_ahead, stack
-from faces import INNER_FACE, Faces, read_faces, split_by_person
 from keras import ops
 from loop import Plan, train
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
 from faceswap_pipeline.networks.parser import CLASSES, SIDE, build_parser, fold
 from faceswap_pipeline.networks.weights import get_arrays
 from faceswap_pipeline.resources import weight_file
+from faceswap_pipeline.train.rendered import INNER_FACE, Faces, read_faces, split_by_person
 
 CLASS_WEIGHTS = np.array([0.6, 1, 3, 1, 3, 6, 4, 1, 1.2, 3], np.float32)
 """How much a pixel of each class counts in the cross-entropy: small parts more."""

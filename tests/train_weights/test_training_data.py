@@ -15,10 +15,11 @@ import pytest
 from faceswap_pipeline.detection.meanface import MeanFace, Pose, load_mean_face, project
 from faceswap_pipeline.geometry import rotation_matrix
 from faceswap_pipeline.resources import weight_file
+from faceswap_pipeline.train import rendered as data
 
 # The scripts import one another as neighbours, as when they are run.
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "train_weights"))
-batches, cover, data, film = (import_module(name) for name in ("batches", "cover", "faces", "film"))
+batches, cover, film = (import_module(name) for name in ("batches", "cover", "film"))
 SIZE = 64
 
 

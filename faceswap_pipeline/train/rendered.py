@@ -21,7 +21,6 @@ from faceswap_pipeline.imaging import Image, warp
 FIRST_VALIDATION_PERSON = 480
 LEAST_FACE_SHARE = 0.06
 """Pictures with less face than this (hair over it, strong profile) are left out."""
-CLASSES = ("background", "face", "lips", "skin", "brow", "eye", "inner_mouth", "hair", "clothes", "lash")
 INNER_FACE = (1, 2, 4, 5, 6)
 """Classes that make up the mask of the face."""
 MIRROR = np.array(
@@ -63,6 +62,8 @@ class Faces:
     """(N, 4) of the inner face, px."""
     people: NDArray[np.int64]
     """(N,) number of the person."""
+    performances: NDArray[np.int64]
+    """(N,) number of the performance, which several people play alike; -1: nobody else's."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -79,6 +80,7 @@ class Faces:
             self.angles[chosen],
             self.boxes[chosen],
             self.people[chosen],
+            self.performances[chosen],
         )
 
     def picture(self, index: int) -> Image:
@@ -110,6 +112,7 @@ def read_faces(*folders: Path) -> Faces:
         np.array([[row["yaw"], row["pitch"], row["roll"]] for row in rows]),
         np.array([row["face_box"] for row in rows]) - 0.5,
         np.array([row["identity"] for row in rows]),
+        np.array([row.get("performance", -1) for row in rows]),
     )
 
 
