@@ -21,7 +21,7 @@ _GUARD = 0.08
 """Share of the view over which the swap fades out towards the view's border, so that no box can show."""
 
 _DETAIL_GAIN = (-0.5, 1.0)
-"""How much of its own finest band a swap may lose or gain: beyond that, lids and brows turn into black lines with halos."""
+"""How much of its own finest band a swap may lose or gain; beyond, lids and brows turn into black lines with halos."""
 
 _ROUGH = 2.0
 """How far above the usual level of detail a feature must stand to count as one."""
