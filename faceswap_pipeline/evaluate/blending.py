@@ -113,8 +113,8 @@ def extra_edge(source: Image, result: Image, rings: Rings, inside: NDArray[np.bo
     """
     near = rings.between(-RIM[1], RIM[0], inside)
     length = max(float((np.abs(rings.depth) < 1 / face_height).sum()) / 2, 1.0)
-    extra = _gradient(result, face_height) - _gradient(source, face_height) - FAINT
-    return float(np.maximum(extra[near], 0).sum()) / length
+    extra = (_gradient(result, face_height) - _gradient(source, face_height))[near]
+    return float(extra[extra > FAINT].sum()) / length
 
 
 def relative_sharpness(

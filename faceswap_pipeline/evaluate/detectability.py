@@ -28,7 +28,7 @@ BANDS = 8
 NEIGHBOURS = 8
 MOST = 400
 """Real faces that are read at most."""
-FEWEST = 20
+FEWEST = 12
 """Faces of each kind without which nothing is said."""
 FOLDS = 5
 SHRINK = 0.1

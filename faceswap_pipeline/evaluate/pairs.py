@@ -104,7 +104,9 @@ def read_pairs(
     with ExitStack() as stack:
         readers = [stack.enter_context(closing(_generator(path))) for path in films.values()]
         for frames in zip_longest(*readers):
-            lacking = [str(path) for path, frame in zip(films.values(), frames, strict=True) if frame is None]
+            # `encoded` is as long as `truth` and no film of the user's.
+            shown = [str(path) for name, path in films.items() if name != "encoded"]
+            lacking = [path for path, frame in zip(shown, frames, strict=False) if frame is None]
             first: Frame = next(frame for frame in frames if frame is not None)
             if lacking:
                 raise VideoError(f"{', '.join(lacking)} ends at frame {first.index}, before the others: not its film?")
@@ -112,7 +114,7 @@ def read_pairs(
                 continue
             sizes = {f"{frame.width}x{frame.height}" for frame in frames}
             if len(sizes) > 1:
-                raise VideoError(f"{', '.join(map(str, films.values()))} differ in size: {', '.join(sorted(sizes))}")
+                raise VideoError(f"{', '.join(shown)} differ in size: {', '.join(sorted(sizes))}")
             pictures = {name: frame.rgb for name, frame in zip(films, frames, strict=True)}
             yield FramePair(
                 first.index,
