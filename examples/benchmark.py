@@ -214,7 +214,8 @@ def bench_alarms(folder: str) -> None:
             stills += [watermark.read([luma_of(frame)]) for frame in read_frames(path) if frame.index % 50 == 0]
         except VideoError:
             continue
-        print(f"{path.name}: {len(windows)} windows, {len(stills)} stills so far", flush=True)
+        alarms = sum(reading.present for reading in windows + stills)
+        print(f"{path.name}: {len(windows)} windows and {len(stills)} stills so far, {alarms} alarms", flush=True)
     for name, readings in (("windows of two seconds", windows), ("stills", stills)):
         alarms = sum(reading.present for reading in readings)
         nearest = min((reading.log10_chance for reading in readings), default=0.0)
