@@ -14,64 +14,8 @@ from faceswap_pipeline.evaluate.definitions import METRICS
 from faceswap_pipeline.evaluate.inputs import open_inputs
 from faceswap_pipeline.evaluate.options import EvaluateOptions
 from faceswap_pipeline.evaluate.stage import Evaluation, evaluate_swap
-from faceswap_pipeline.progress import Progress
-from faceswap_pipeline.run import TrainingRun
-from faceswap_pipeline.video.info import file_sha256
 
-from .conftest import FRAMES, Clips, write_clip
-
-LEFT_OUT = 5
-"""The frame in which the film still shows the old face."""
-
-
-class Said(Progress):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-    warn = note
-
-
-@pytest.fixture(scope="module")
-def studio(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with everything that a conversion leaves, and the true swap with its mask."""
-    folder = tmp_path_factory.mktemp("studio")
-    pair = clips.faces.path.parent
-    for name in ("video_a.mp4", "faces_a", "faces_b"):
-        (folder / name).symlink_to(pair / name)
-    run = folder / "runs" / "a-b"
-    entry = {"path": "faces_b", "name": "faces_b", "sha256": "0", "template": "mean-face-1", "coverage": 1.56}
-    with TrainingRun.create(run, {"recipe": {"name": "made"}, "a": entry | {"path": "faces_a"}, "b": entry}):
-        pass
-    frames = [clips.source[i] if i == LEFT_OUT else frame for i, frame in enumerate(clips.truth)]
-    film = write_clip(folder / "video_a_swapped.mp4", frames, quality=20)
-    sidecar = {
-        "format": "faceswap-conversion",
-        "version": 2,
-        "source": file_sha256(pair / "video_a.mp4"),
-        "dataset": clips.faces.fingerprint(),
-        "input": "video_a.mp4",
-        "faces": "faces_a",
-        "run": {"path": "runs/a-b", "recipe": "made", "step": 7},
-        "options": {"direction": "a-to-b", "quality": 20.0},
-        "frames": {"frames": FRAMES, "swapped": FRAMES, "faces": FRAMES, "untouched": {}},
-        "signed": {"film_sha256": file_sha256(film)},
-    }
-    (folder / "video_a_swapped.json").write_text(json.dumps(sidecar))
-    write_clip(folder / "truth.mp4", clips.truth)
-    write_clip(folder / "truth_mask.mp4", clips.mask)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def report(studio: Path) -> Evaluation:
-    """The evaluation of the film against the true swap."""
-    truth, mask = studio / "truth.mp4", studio / "truth_mask.mp4"
-    return evaluate_swap(studio / "video_a_swapped.mp4", studio / "report", EvaluateOptions(), truth=truth, mask=mask)
+from .conftest import FRAMES, LEFT_OUT, Clips, write_clip
 
 
 @pytest.fixture
