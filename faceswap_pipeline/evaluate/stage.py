@@ -80,7 +80,10 @@ class Evaluation:
             lines.append(
                 f"{name:<20} {entry['value']:>9.4g} {entry['unit']:<15} {entry['level']:<5} {METRICS[name].title}"
             )
-        lines += [f"{name:<20} {'-':>9} {reason}" for name, reason in self.record["not_measured"].items()]
+        missing = self.record["not_measured"]
+        for why in dict.fromkeys(missing.values()):
+            names = ", ".join(name for name, reason in missing.items() if reason == why)
+            lines.append(f"not measured, {why}: {names}")
         lines += [f"not reached: {line}" for line in failed_gates(self.gates, self.values)]
         return [*lines, f"report: {self.page}"]
 

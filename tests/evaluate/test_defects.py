@@ -137,8 +137,7 @@ def test_a_perfect_swap_is_told_from_none(measured: Measured) -> None:
     assert none["registered_ssim"] < 0.85 < 0.97 < good["registered_ssim"]
 
 
-@pytest.mark.parametrize(
-    "name", ["mouth_follows", "eyes_follow", "swapped", "pose_difference", "jitter", "registered_ssim"]
-)
-def test_the_true_swap_is_judged_good(name: str, measured: Measured) -> None:
-    assert METRICS[name].level(measured["good"][name]) == "good"
+def test_the_true_swap_is_judged_good(measured: Measured) -> None:
+    levels = {name: METRICS[name].level(value) for name, value in measured["good"].items()}
+    del levels["outside_psnr"]  # JPEG is harsher than the encoder of a film
+    assert {name for name, level in levels.items() if level != "good"} == set()

@@ -1,5 +1,7 @@
 """The parts that need no film: what each figure says of small made inputs."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -52,6 +54,16 @@ def test_every_figure_that_has_words_says_what_would_help():
         assert bool(metric.means) == bool(metric.helps)
         assert (metric.better == "one") == bool(metric.means_above)
     assert METRICS["face_sharpness"].words(0.5) != METRICS["face_sharpness"].words(2.0)
+
+
+def test_the_documentation_defines_every_figure_and_states_its_limits():
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
+    for name, metric in METRICS.items():
+        if metric.group == "truth":
+            assert f"{metric.good:g}, {metric.fair:g}" in text
+            continue
+        row = next(line for line in text.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1])
+        assert f"{metric.good:g}, {metric.fair:g}" in row.split("|")[-2], name
 
 
 def test_limits_hold_in_the_direction_of_the_figure():
