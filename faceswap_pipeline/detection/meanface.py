@@ -22,6 +22,8 @@ from faceswap_pipeline.geometry import Array
 Value = float | NDArray[np.float64]
 """One number, or one number a face (N,)."""
 
+AT_ONCE = 4096
+"""Faces that are fitted together: about 10 MB."""
 STEPS = 12
 """Gauss-Newton steps of `fit_pose`; after eight of them no face of the rendered set is 0.02 degrees from the end."""
 
@@ -150,7 +152,9 @@ def fit_pose(mean_face: MeanFace, five: ArrayLike, prior: PosePrior = USUAL_PRIO
     """
     measured = np.asarray(five, np.float64)
     single = measured.ndim == 2
-    angles = _fit_angles(mean_face, measured.reshape(-1, 5, 2), prior)
+    faces = measured.reshape(-1, 5, 2)
+    parts = [_fit_angles(mean_face, faces[start : start + AT_ONCE], prior) for start in range(0, len(faces), AT_ONCE)]
+    angles = np.concatenate([*parts, np.zeros((0, 2))])
     yaw, pitch = (angles[0, 0], angles[0, 1]) if single else (angles[:, 0], angles[:, 1])
     return fit_in_plane(mean_face, measured, yaw, pitch)
 

@@ -18,6 +18,8 @@ CANDIDATES = 6
 """How many cut-off frequencies between the slowest and the channel's own limit are tried."""
 FIT_FRAMES = 600
 """Frames of a track that the noise is fitted on; more add time, not knowledge."""
+PIECE, MARGIN = 2000, 1000
+"""Frames that are smoothed at once, and how many before and after them are looked at too."""
 OUTLIER = 3.0
 """Measurements further than this many deviations from the smooth path are trusted less, and then less again."""
 
@@ -96,7 +98,23 @@ def _innovations(values: NDArray, measured: NDArray, ratio: NDArray) -> tuple[ND
 
 
 def _smoothed(values: NDArray, measured: NDArray, noise: NDArray, push: NDArray) -> NDArray[np.float64]:
-    """One forward and backward pass over all channels as one block-diagonal filter; `noise` is (N, C), `push` (C,)."""
+    """One forward and backward pass over all channels; `noise` is (N, C), `push` (C,).
+
+    A long track is smoothed in pieces that overlap, so that memory does not grow with it: what lies `MARGIN` frames
+    away has no say in where the path runs.
+    """
+    parts = []
+    for start in range(0, len(values), PIECE):
+        first, last = max(0, start - MARGIN), min(len(values), start + PIECE + MARGIN)
+        while first > 0 and not measured[first : start + PIECE].any():
+            first -= 1
+        path = _smoothed_piece(values[first:last], measured[first:last], noise[first:last], push)
+        parts.append(path[start - first : start - first + PIECE])
+    return np.concatenate(parts)
+
+
+def _smoothed_piece(values: NDArray, measured: NDArray, noise: NDArray, push: NDArray) -> NDArray[np.float64]:
+    """The same in one go, all channels as one block-diagonal filter."""
     rows, channels = values.shape
     first = int(np.flatnonzero(measured)[0])
     filter_ = KalmanFilter(dim_x=2 * channels, dim_z=channels)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from faceswap_pipeline.detection import smoothing
 from faceswap_pipeline.detection.smoothing import push_ratio, smooth
 
 RATE = 25.0
@@ -74,3 +75,17 @@ def test_the_limit_is_where_half_of_a_motion_passes():
     push = np.atleast_1d(push_ratio(2.0, RATE))
     path = _smoothed(wave[:, None], np.ones(400, bool), np.ones((400, 1)), push)[:, 0]
     assert np.abs(path[100:300]).max() == pytest.approx(0.5, abs=0.05)
+
+
+def test_long_tracks_are_smoothed_in_pieces_that_do_not_show(monkeypatch):
+    random = np.random.default_rng(3)
+    time = np.arange(900) / 25
+    values = np.stack([np.sin(time), np.cos(2 * time)], 1) + random.normal(0, 0.02, (900, 2))
+    measured = random.random(900) > 0.1
+    measured[395:460] = False
+    whole = smooth(values, measured, 25, (3.0, 3.0))
+    monkeypatch.setattr(smoothing, "PIECE", 100)
+    monkeypatch.setattr(smoothing, "MARGIN", 150)
+    np.testing.assert_allclose(smooth(values, measured, 25, (3.0, 3.0)), whole, atol=1e-4)
+    monkeypatch.setattr(smoothing, "MARGIN", 10)
+    assert np.isfinite(smooth(values, measured, 25, (3.0, 3.0))).all(), "a piece without one measurement"
