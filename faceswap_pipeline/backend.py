@@ -89,7 +89,7 @@ def compile_inference(function: Callable[..., Any], variables: Sequence[Any] = (
         return lambda *inputs: _to_numpy(compiled([variable.value for variable in variables], *inputs))
     import tensorflow as tf
 
-    compiled = tf.function(function, jit_compile=False)
+    compiled = tf.function(function, autograph=False, jit_compile=False)
     return lambda *inputs: _to_numpy(compiled(*map(_as_tensor, inputs)))
 
 
@@ -118,7 +118,7 @@ def compile_step(function: Callable[..., Any], variables: Sequence[Any]) -> Call
         return step
     import tensorflow as tf
 
-    compiled = tf.function(function, jit_compile=find_device().kind == "gpu")
+    compiled = tf.function(function, autograph=False, jit_compile=find_device().kind == "gpu")
     return lambda *inputs: compiled(*[_as_tensor(value) for value in inputs])
 
 

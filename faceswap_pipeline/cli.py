@@ -86,7 +86,7 @@ def build_app() -> "App":
     from faceswap_pipeline.convert.options import ConvertOptions
     from faceswap_pipeline.extract.options import ExtractOptions
     from faceswap_pipeline.masks.options import MaskOptions
-    from faceswap_pipeline.train.options import TrainOptions
+    from faceswap_pipeline.train.options import PretrainOptions, TrainOptions
 
     app = App(
         name="swap",
@@ -161,6 +161,24 @@ def build_app() -> "App":
 
     @app.command
     @with_option_flags
+    def pretrain(
+        *,
+        faces: Annotated[
+            tuple[Path, ...],
+            Parameter(help="Folders of rendered people, or datasets of one person each.", consume_multiple=True),
+        ],
+        out: Annotated[Path, Parameter(help="The file to write; the work lies in a run folder beside it.")],
+        config: Config = None,
+        options: PretrainOptions,
+    ) -> None:
+        """Make base weights from many people, for swaps to start from; writes a file."""
+        from faceswap_pipeline import workflows
+
+        _import_backend()
+        workflows.pretrain(faces, out, options, progress=_progress())
+
+    @app.command
+    @with_option_flags
     def convert(
         video: Annotated[
             Path | None, Parameter(help="The video to change. [default: every video of the run's dataset A]")
@@ -191,7 +209,9 @@ def build_app() -> "App":
         workflows.convert(video, run, out, options, **paths, progress=_progress())
 
     _add_judging_verbs(app)
-    for position, verb in enumerate(("extract", "masks", "pack", "train", "convert", "evaluate", "verify", "info")):
+    for position, verb in enumerate(
+        ("extract", "masks", "pack", "train", "pretrain", "convert", "evaluate", "verify", "info")
+    ):
         app[verb].sort_key = position
     return app
 

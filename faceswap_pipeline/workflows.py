@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from faceswap_pipeline.extract.options import ExtractOptions
     from faceswap_pipeline.provenance.verify import Verification
     from faceswap_pipeline.run import TrainingRun
-    from faceswap_pipeline.train.options import TrainOptions
+    from faceswap_pipeline.train.options import PretrainOptions, TrainOptions
 
 RUNS = Path("runs")
 
@@ -108,6 +108,13 @@ def train(
     from faceswap_pipeline.train.stage import train_swap
 
     return train_swap(a, b, out or run_folder(a, b), options, consent=consent, progress=progress or Progress())
+
+
+def pretrain(faces: Sequence[Path], out: Path, options: "PretrainOptions", *, progress: Progress | None = None) -> Path:
+    """`swap pretrain`: base weights from folders of many people, written to `out`."""
+    from faceswap_pipeline.train.pretrain import pretrain_base
+
+    return pretrain_base(faces, out, options, progress=progress or Progress())
 
 
 def convert(

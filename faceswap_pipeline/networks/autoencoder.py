@@ -7,12 +7,15 @@ the learned mask (alpha) 0..1 last.
 GAN recipes follow the published self-attention face-swap GAN. See `docs/recipes.md`.
 """
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
+from numpy.typing import NDArray
 
-from faceswap_pipeline.networks.blocks import Icnr, PixelShuffle, SelfAttention, down, residual, up
+from faceswap_pipeline.networks.blocks import Icnr, OwnMap, PixelShuffle, SelfAttention, down, residual, up
 from faceswap_pipeline.networks.recipe import NetworkRecipe
 from faceswap_pipeline.networks.tone import face_tone, give_tone, take_tone
 
@@ -33,16 +36,48 @@ def build_encoder(recipe: NetworkRecipe) -> keras.Model:
     return keras.Model(picture, x, name="encoder")
 
 
-def build_decoder(recipe: NetworkRecipe, name: str) -> keras.Model:
-    """Code -> colours and alpha of one person."""
+def build_decoder(recipe: NetworkRecipe, name: str, identity: int = 0) -> keras.Model:
+    """Code -> colours and alpha of one person; with `identity` > 0, of the person whose code (B, identity) comes along.
+
+    `fold_identity` turns the second kind, for one person, into the first.
+    """
     side = (recipe.resolution >> len(recipe.down)) * 2
     code = x = keras.Input((side, side, recipe.shared_up), name="code")
+    person = keras.Input((identity,), name="identity") if identity else None
+    if recipe.own_map:
+        x = OwnMap(name="own")(x) if person is None else _made_map(x, person)
     for index, width in enumerate(recipe.up):
-        x = up(x, width, recipe.slope, recipe.normalise, f"up_{index}")
+        x = up(x, width, recipe.slope, recipe.normalise, f"up_{index}", person)
         x = attend(x, recipe.attention_decoder)
     for index in range(recipe.residual):
         x = residual(x, recipe.slope, f"residual_{index}")
-    return keras.Model(code, picture_and_mask(x, recipe), name=name)
+    return keras.Model(code if person is None else [code, person], picture_and_mask(x, recipe), name=name)
+
+
+def _made_map(x, person):
+    """The code plus the map that the identity code makes, as `OwnMap` adds one of its own."""
+    made = layers.Dense(math.prod(x.shape[1:]), kernel_initializer="zeros", name="own_dense")(person)
+    return layers.Add(name="own_add")([x, layers.Reshape(x.shape[1:], name="own_map")(made)])
+
+
+def fold_identity(general: keras.Model, identity: NDArray[np.float32], own: keras.Model) -> None:
+    """Give a person's decoder the weights with which it is `general` for the identity code (D,).
+
+    A modulated convolution is a convolution: (x * k + b) s + t = x * (k s) + (b s + t).
+    """
+    for layer in own.layers:
+        if isinstance(layer, OwnMap):
+            kernel, bias = general.get_layer("own_dense").get_weights()
+            layer.set_weights([(identity @ kernel + bias).reshape(layer.map.shape)])
+            continue
+        weights = general.get_layer(layer.name).get_weights() if layer.weights else []
+        modulation = next((other for other in general.layers if other.name == f"{layer.name}_modulation"), None)
+        if modulation is not None:
+            (kernel, bias), (dense, offset) = weights, modulation.get_weights()
+            scale, shift = np.split(identity @ dense + offset, 2)
+            weights = [kernel * (1 + scale), bias * (1 + scale) + shift]
+        if weights:
+            layer.set_weights(weights)
 
 
 def encoder_input(pictures: Any, face: Any, recipe: NetworkRecipe) -> Any:

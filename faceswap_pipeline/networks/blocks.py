@@ -102,9 +102,67 @@ def down(x, width: int, kernel: int, slope: float, normalise: bool, name: str):
     return normalised(x, f"{name}_norm") if normalise else x
 
 
-def up(x, width: int, slope: float, normalise: bool, name: str):
-    """Double the map: 3x3 convolution to four times the width, leaky rectifier, normalisation, pixel shuffle."""
+class OwnMap(layers.Layer):
+    """Adds one learned map to every code: zeros at the start."""
+
+    def build(self, input_shape):
+        self.map = self.add_weight(name="map", shape=input_shape[1:], initializer="zeros")
+
+    def call(self, x):
+        return x + self.map
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+class Codes(layers.Layer):
+    """Numbers of people (B,) -> their learned identity codes (B, size).
+
+    A product with one-hot rows, whose gradient is dense: the joint norm of all gradients is clipped.
+    """
+
+    def __init__(self, people: int, size: int, **kwargs):
+        super().__init__(**kwargs)
+        self.people, self.size = people, size
+
+    def build(self, input_shape):
+        start = keras.initializers.RandomNormal(stddev=0.3)
+        self.table = self.add_weight(name="table", shape=(self.people, self.size), initializer=start)
+
+    def call(self, number):
+        return ops.matmul(ops.one_hot(number, self.people), self.table)
+
+    def compute_output_shape(self, input_shape):
+        return *input_shape, self.size
+
+
+class Modulation(layers.Layer):
+    """Each channel of a map scaled and shifted as an identity code says: (B, H, W, C) and (B, D) -> (B, H, W, C).
+
+    Perez et al., "FiLM", 2018. It starts as no change.
+    """
+
+    def build(self, input_shape):
+        channels = input_shape[0][-1]
+        self.dense = layers.Dense(2 * channels, kernel_initializer="zeros", name="dense")
+        self.dense.build(input_shape[1])
+
+    def call(self, inputs):
+        x, identity = inputs
+        scale, shift = ops.split(self.dense(identity)[:, None, None], 2, axis=-1)
+        return x * (1 + scale) + shift
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+
+def up(x, width: int, slope: float, normalise: bool, name: str, identity=None):
+    """Double the map: 3x3 convolution to four times the width, leaky rectifier, normalisation, pixel shuffle.
+
+    With an `identity` code (B, D) the convolution's channels are modulated by it.
+    """
     x = layers.Conv2D(4 * width, 3, padding="same", kernel_initializer=Icnr(), name=name)(x)
+    x = x if identity is None else Modulation(name=f"{name}_modulation")([x, identity])
     x = layers.LeakyReLU(slope, name=f"{name}_rectifier")(x)
     x = normalised(x, f"{name}_norm") if normalise else x
     return PixelShuffle(name=f"{name}_shuffle")(x)

@@ -45,6 +45,8 @@ class NetworkRecipe:
     """Residual blocks at the decoder's widest map."""
     shuffle_head: bool = False
     """Make the picture by one more doubling step instead of a 5x5 convolution at full size (cheaper)."""
+    own_map: bool = False
+    """A decoder adds a map of its own to the code: what its person looks like whatever the performance."""
     face_only: bool = False
     """The encoder sees grey outside the face mask, so that backdrop and hair tell it nothing about who it is."""
     tone_free: bool = False

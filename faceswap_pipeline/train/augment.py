@@ -58,38 +58,49 @@ def draw(
     `displacement` float32 (B, 5, 5, 2) view px, `gain` and `offset` float32 (B, 3); with those of `draw_degradation`
     where the recipe degrades.
     """
-    random = np.random.Generator(np.random.Philox(key=[seed, (step << 1) | SIDES[side]]))
+    random = generator(seed, step, SIDES[side])
     count = recipe.batch
     index = random.choice(len(own.chances), count, p=own.chances)
     gain, offset = _draw_color(random, index, own, other, recipe)
     return {
         "index": index.astype(np.int32),
-        "matrix": _draw_view(random, count, recipe, resolution),
-        "displacement": _draw_warp(random, count, recipe.warp * resolution),
+        "matrix": draw_view(random, count, recipe, resolution),
+        "displacement": draw_warp(random, count, recipe.warp * resolution),
         "gain": gain,
         "offset": offset,
         **(draw_degradation(random, count, recipe, resolution) if recipe.degrade else {}),
     }
 
 
+def generator(seed: int, step: int, stream: int) -> np.random.Generator:
+    """The random numbers of a step; 0 and 1 are two streams that never meet."""
+    return np.random.Generator(np.random.Philox(key=[seed, (step << 1) | stream]))
+
+
 def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
-    """Make the batch that `draw` chose from resident crops (N, M, M, 6)."""
+    """Make the batch that `draw` chose from resident crops (N, M, M, 6).
+
+    With `target` (B,) among what was drawn, the target is another crop than the input: another person's.
+    """
     resolution = recipe.resolution
     chosen = ops.take(crops, drawn["index"], axis=0)
+    wanted = ops.take(crops, drawn["target"], axis=0) if "target" in drawn else chosen
     places = view_places(drawn["matrix"], resolution, chosen.shape[1])
     bend = ops.einsum("ri,bijc,sj->brsc", _grid_matrix(resolution), drawn["displacement"], _grid_matrix(resolution))
     linear = drawn["matrix"][:, None, None, :, :2]
     bent = places + ops.squeeze(ops.matmul(linear, bend[..., None]), -1)
-    clear, warped = sample(chosen, places), sample(chosen[..., :4], bent)
+    clear, warped = sample(wanted, places), sample(chosen[..., :4], bent)
     gain, offset = drawn["gain"][:, None, None], drawn["offset"][:, None, None]
     recolor = lambda picture: ops.clip((picture / 127.5 - 1) * gain + offset, -1, 1)  # noqa: E731
     masks = clear[..., 3:] / 255
     seen, target = recolor(warped[..., :3]), recolor(clear[..., :3])
     seen = degrade(seen, drawn) if "blur" in drawn else seen
+    face = warped[..., 3:] / 255
     if recipe.tone_free:
         tone = face_tone(target, masks[..., :1])
-        seen, target = take_tone(seen, tone), take_tone(target, tone)
-    seen = encoder_input(seen, warped[..., 3:] / 255, recipe)
+        target = take_tone(target, tone)
+        seen = take_tone(seen, face_tone(seen, face) if "target" in drawn else tone)
+    seen = encoder_input(seen, face, recipe)
     return Batch(seen, target, masks[..., :1], masks[..., 1:2], masks[..., 2:])
 
 
@@ -116,7 +127,7 @@ def sample(images: Any, places: Any) -> Any:
     return upper + (lower - upper) * below
 
 
-def _draw_view(random: np.random.Generator, count: int, recipe: TrainRecipe, resolution: int) -> NDArray[np.float32]:
+def draw_view(random: np.random.Generator, count: int, recipe: TrainRecipe, resolution: int) -> NDArray[np.float32]:
     """Turn, size, shift and mirror as matrices (B, 2, 3) from view to crop, both about their centres."""
     angle = np.radians(random.uniform(-recipe.rotation, recipe.rotation, count))
     scale = np.exp(random.uniform(-recipe.zoom, recipe.zoom, count))
@@ -128,7 +139,7 @@ def _draw_view(random: np.random.Generator, count: int, recipe: TrainRecipe, res
     ).astype(np.float32)
 
 
-def _draw_warp(random: np.random.Generator, count: int, deviation: float) -> NDArray[np.float32]:
+def draw_warp(random: np.random.Generator, count: int, deviation: float) -> NDArray[np.float32]:
     """Displacements (B, 5, 5, 2) px of the grid's points, with no shift, turn or change of size left in them."""
     noise = random.normal(0, deviation, (count, GRID * GRID * 2))
     basis = _similarity_basis()

@@ -4,6 +4,7 @@ In: pictures `float32 (B, R, R, 3)` -1..1, masks `(B, R, R, 1)` 0..1. Out: scala
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -15,6 +16,20 @@ WINDOW = 11
 """Side of SSIM's Gaussian window, px (Wang et al. 2004)."""
 SIGMA = 1.5
 """Its standard deviation, px."""
+
+
+def reconstruction_terms(made, target, face, eyes, mouth, recipe: LossRecipe) -> dict[str, Any]:
+    """The weighted terms that compare a decoder's picture and mask, (B, R, R, 4), with their targets, by name."""
+    colors, alpha = made[..., :3], made[..., 3:]
+    pixels = pixel_weights(face, eyes, mouth, recipe)
+    terms = {
+        "reconstruction": lambda: weighted_error(colors, target, pixels),
+        "structure": lambda: structure_error(colors, target, pixels),
+        "edge": lambda: edge_error(colors, target, pixels),
+        "alpha": lambda: mask_error(alpha, face),
+        "alpha_variation": lambda: total_variation(alpha),
+    }
+    return {name: getattr(recipe, name) * term() for name, term in terms.items() if getattr(recipe, name)}
 
 
 def pixel_weights(face, eyes, mouth, recipe: LossRecipe):

@@ -135,18 +135,9 @@ class SwapModel:
         """The weighted loss terms of both persons, `<term>_<person>`; adversarial ones where pictures are composed."""
         weight, terms = self.recipe.loss, {}
         for person in PERSONS:
-            batch, colors, alpha = batches[person], made[person][..., :3], made[person][..., 3:]
-            pixels = losses.pixel_weights(batch.face, batch.eyes, batch.mouth, weight)
-            parts = {
-                "reconstruction": lambda: losses.weighted_error(colors, batch.target, pixels),  # noqa: B023
-                "structure": lambda: losses.structure_error(colors, batch.target, pixels),  # noqa: B023
-                "edge": lambda: losses.edge_error(colors, batch.target, pixels),  # noqa: B023
-                "alpha": lambda: losses.mask_error(alpha, batch.face),  # noqa: B023
-                "alpha_variation": lambda: losses.total_variation(alpha),  # noqa: B023
-            }
-            for name, term in parts.items():
-                if getattr(weight, name):
-                    terms[f"{name}_{person}"] = getattr(weight, name) * term()
+            batch = batches[person]
+            parts = losses.reconstruction_terms(made[person], batch.target, batch.face, batch.eyes, batch.mouth, weight)
+            terms |= {f"{name}_{person}": term for name, term in parts.items()}
             if composed:
                 pictures = ops.concatenate([composed[person], batch.warped], -1)
                 verdict = self.discriminator[f"discriminator_{person}"](pictures)

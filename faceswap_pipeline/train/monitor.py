@@ -76,7 +76,7 @@ class Validation:
         """`held_out`: each person's views, uint8 (V, R, R, 6)."""
         self._model = model
         self._faces = {person: _spread(held_out[person], MOST_HELD_OUT) for person in PERSONS}
-        self._errors = compile_inference(_errors)
+        self._errors = compile_inference(picture_errors)
 
     def figures(self) -> dict[str, float]:
         """`l1_a`, `ssim_a`, `l1_b`, `ssim_b` inside the face (l1 on the scale 0..1), and `score`, lower is better."""
@@ -98,7 +98,7 @@ class Validation:
         return float(l1) / 2, 1 - float(structure)
 
 
-def _errors(made, target, face):
+def picture_errors(made, target, face):
     """Each picture's mean absolute error and 1 - SSIM inside the face, (B,) and (B,)."""
     border = losses.WINDOW // 2
     inner = face[:, border:-border, border:-border]

@@ -21,7 +21,7 @@ class TrainOptions(Options):
     seed: Annotated[int, Between(0, 2**31 - 1)] = 1
     """Seed of the first weights and of every draw."""
     base: str = "none"
-    """Run folder whose networks training starts from, or none."""
+    """Base weights (a file of `swap pretrain`) or a run folder whose networks training starts from, or none."""
     save_minutes: Annotated[float, Between(0.01, 1440)] = 5.0
     """Minutes between two checkpoints."""
     report_steps: Annotated[int, Between(1, 100_000)] = 250
@@ -35,3 +35,21 @@ class TrainOptions(Options):
     def time_seconds(self) -> float | None:
         """The time limit of this call in seconds, or None."""
         return seconds(self.time) if self.time else None
+
+
+@dataclass(frozen=True)
+class PretrainOptions(TrainOptions):
+    """What base weights are made for, for how long, and of what."""
+
+    recipe: str = "lite64"
+    """Name of a recipe, or path of a recipe.toml."""
+    paired: Annotated[float, Between(0, 1)] = 0.7
+    """Share of examples that show one person and want another in the same performance."""
+    keep_back: Annotated[int, Between(0, 1_000_000)] = 480
+    """Rendered people with this number and above are never trained on."""
+    degrade: Annotated[float, Between(0, 1)] = 0.4
+    """Share of inputs that are blurred, of those made noisy, and of those compressed."""
+    preview_steps: Annotated[int, Between(1, 1_000_000)] = 2000
+    """Steps between two preview pictures."""
+    report_steps: Annotated[int, Between(1, 100_000)] = 500
+    """Steps between two reports on performances held back."""

@@ -44,10 +44,9 @@ def curves(log: Sequence[dict[str, Any]]) -> bytes:
         points = [(entry["step"], entry["losses"][name]) for entry in reports if name in entry["losses"]]
         top.plot(*zip(*points, strict=True), label=name, linewidth=1)
     held = [entry for entry in log if "held_out" in entry]
-    for name in ("l1_a", "l1_b", "ssim_a", "ssim_b"):
-        points = [(entry["step"], entry["held_out"][name]) for entry in held]
-        if points:
-            bottom.plot(*zip(*points, strict=True), label=name, linewidth=1.5)
+    for name in sorted({name for entry in held for name in entry["held_out"]} - {"score"}):
+        points = [(entry["step"], entry["held_out"][name]) for entry in held if name in entry["held_out"]]
+        bottom.plot(*zip(*points, strict=True), label=name, linewidth=1.5)
     top.set_yscale("symlog", linthresh=0.01)
     top.set_ylabel("weighted training losses")
     bottom.set_ylabel("held-out faces")

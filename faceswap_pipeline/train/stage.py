@@ -7,9 +7,6 @@ the newest checkpoint, step until a limit or the plateau rule ends it, and leave
 import hashlib
 import importlib.metadata
 import platform
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +22,24 @@ from faceswap_pipeline.backend import (
     memory_bytes,
     resident,
     share_cores,
-    value_of,
 )
 from faceswap_pipeline.dataset import FaceDataset
-from faceswap_pipeline.errors import OptionError, RunError, TrainingDiverged
+from faceswap_pipeline.errors import OptionError, RunError
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
-from faceswap_pipeline.networks.weights import set_arrays
+from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun, read_consent
+from faceswap_pipeline.storage import sha256_file
 from faceswap_pipeline.train import augment
 from faceswap_pipeline.train.batches import Faces, load_faces
+from faceswap_pipeline.train.general import read_base
 from faceswap_pipeline.train.model import PERSONS, SwapModel
-from faceswap_pipeline.train.monitor import Plateau, Validation
+from faceswap_pipeline.train.monitor import Validation
 from faceswap_pipeline.train.options import TrainOptions
-from faceswap_pipeline.train.previews import curves, preview
-from faceswap_pipeline.video.images import write_jpeg
+from faceswap_pipeline.train.previews import preview
+from faceswap_pipeline.train.trainer import Journey, Trainer, resume
 
-CHECK_STEPS = 25
-"""Steps between two looks at whether the losses are still numbers."""
-MOST_ROLLBACKS = 3
-"""Returns to the last good checkpoint without a report in between before training gives up."""
 DATASET_KEYS = ("crop_size", "template", "coverage")
-
-
-@dataclass
-class Journey:
-    """Where a run is; the part that is not weights. It travels in the checkpoint's state."""
-
-    step: int = 0
-    seconds: float = 0.0
-    plateau: Plateau = field(default_factory=Plateau)
-    rollback_rate: float = 1.0
-    """What the rollbacks have left of the learning rate."""
-    best: dict[str, Any] = field(default_factory=dict)
-    """Stage, score and step of the best weights so far."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**vars(self), "plateau": self.plateau.to_json()}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Journey":
-        """What `to_json` gave."""
-        return cls(**{**values, "plateau": Plateau.from_json(values["plateau"])})
 
 
 def train_swap(
@@ -102,8 +74,8 @@ def train_swap(
         share = memory_bytes() / 4 / len(PERSONS)
         faces = {name: load_faces(datasets[name], recipe.network, share, progress) for name in PERSONS}
         model = SwapModel(recipe, options.seed)
-        journey = _resume(run, model, options, progress)
-        _Trainer(run, model, faces, journey, options, progress).train()
+        journey = resume(run, model, progress) or _start(model, faces, options, progress)
+        Trainer(run, SwapLesson(model, faces, options.seed), journey, options, progress).train()
     return run
 
 
@@ -223,6 +195,8 @@ def base_entry(base: str) -> dict[str, Any] | None:
     """What the manifest says of the weights that a run starts from."""
     if base == "none":
         return None
+    if Path(base).is_file():
+        return {"path": base, "recipe": read_base(Path(base)).recipe.name, "sha256": sha256_file(Path(base))}
     with TrainingRun.open(Path(base)) as run:
         checkpoint = _best_of(run)
         digest = hashlib.sha256()
@@ -256,225 +230,82 @@ def _goes_on(run: TrainingRun, options: TrainOptions) -> bool:
     return bool(options.time) or options.continue_ or (options.steps is not None and options.steps > done)
 
 
-def _resume(run: TrainingRun, model: SwapModel, options: TrainOptions, progress: Progress) -> Journey:
-    """Put the newest checkpoint, or the base, or nothing into the networks."""
-    checkpoint = run.load_checkpoint()
-    for warning in run.warnings:
-        progress.warn(warning)
-    if checkpoint is not None:
-        model.restore(checkpoint.arrays)
-        journey = Journey.from_json(checkpoint.state)
-        run.truncate_log(journey.step)
-        progress.note(f"going on with {run.path} at step {journey.step}")
-        return journey
-    if options.base != "none":
-        with TrainingRun.open(Path(options.base)) as base:
+def _start(model: SwapModel, faces: dict[str, Faces], options: TrainOptions, progress: Progress) -> Journey:
+    """Put the base, or nothing, into the networks of a run without a checkpoint."""
+    if options.base == "none":
+        return Journey()
+    path = Path(options.base)
+    if path.is_file():
+        progress.note(f"starting from the base weights {path}: looking for both persons in them")
+        arrays = _arrays_from_base(path, model.recipe, faces, options.seed)
+    else:
+        with TrainingRun.open(path) as base:
             arrays = _best_of(base).arrays
-        for name, network in [*model.generator.items(), *model.average.items()]:
-            set_arrays(name, network.variables, arrays)
-        progress.note(f"starting from the networks of {options.base}")
+        progress.note(f"starting from the networks of {path}")
+    for name, network in [*model.generator.items(), *model.average.items()]:
+        set_arrays(name, network.variables, arrays)
     return Journey()
 
 
-class _Trainer:
-    """The loop: steps, reports, saves and stops."""
+def _arrays_from_base(path: Path, recipe: Recipe, faces: dict[str, Faces], seed: int) -> dict[str, NDArray]:
+    """The encoder of a base, and a decoder for each person that starts where the base knows such a face."""
+    base = read_base(path)
+    if base.recipe.network != recipe.network:
+        raise OptionError(
+            f"--base {path} is of another network than recipe {recipe.name}: make one with `swap pretrain`"
+        )
+    arrays = get_arrays("encoder", base.encoder.variables)
+    for person in PERSONS:
+        name = f"decoder_{person}"
+        code = base.find_code(faces[person].train, faces[person].statistics, seed)
+        arrays |= get_arrays(name, base.persons_decoder(code, name).variables)
+    return arrays
 
-    def __init__(
-        self,
-        run: TrainingRun,
-        model: SwapModel,
-        faces: dict[str, Faces],
-        journey: Journey,
-        options: TrainOptions,
-        progress: Progress,
-    ):
-        self.run, self.model, self.journey, self.options, self.progress = run, model, journey, options, progress
-        self.recipe = model.recipe
-        self.statistics = {person: faces[person].statistics for person in PERSONS}
-        self.crops = {person: resident(faces[person].train) for person in PERSONS}
-        self.held_out = {person: central_views(faces[person].held_out, self.recipe) for person in PERSONS}
-        self.validation = Validation(model, self.held_out)
-        self.pending_best: dict[str, NDArray] | None = None
-        self.rollbacks = 0
-        self.save_seconds = 1.0
-        self.start = time.monotonic()
-        self.start_seconds, self.start_step = journey.seconds, journey.step
-        self.last_save = self.start
-        self.clock_step, self.clock = journey.step, self.start
 
-    def train(self) -> None:
-        """Step until something ends it; save in any case, except when what there is cannot be trusted."""
-        self.run.update_manifest(finished=None)
-        total, unit, measure = self._extent()
-        reason = None
-        try:
-            with self.progress.phase("training", total, unit) as advance:
-                done = measure()
-                while reason is None:
-                    losses = self._step()
-                    reason = self._after(losses)
-                    advance(measure() - done)
-                    done = measure()
-        except TrainingDiverged:
-            raise
-        except BaseException:
-            self._finish("interrupted", closing_report=False)
-            raise
-        self._finish(reason, closing_report=True)
+class SwapLesson:
+    """Two persons' faces and the networks that learn to swap them."""
 
-    def _extent(self) -> tuple[float | None, str, Callable[[], float]]:
-        """How much there is to do in this call, its unit, and how to measure what is done."""
-        if self.options.time_seconds is not None and self.options.steps is None:
-            return self.options.time_seconds, "s", lambda: time.monotonic() - self.start
-        left = None if self.options.steps is None else max(0, self.options.steps - self.journey.step)
-        return left, "steps", lambda: self.journey.step - self.start_step
+    def __init__(self, model: SwapModel, faces: dict[str, Faces], seed: int):
+        self.model, self.recipe, self._seed = model, model.recipe, seed
+        self._statistics = {person: faces[person].statistics for person in PERSONS}
+        self._crops = {person: resident(faces[person].train) for person in PERSONS}
+        self._held_out = {person: central_views(faces[person].held_out, self.recipe) for person in PERSONS}
+        self._validation = Validation(model, self._held_out)
 
-    def _step(self) -> dict[str, Any]:
-        """One training step, drawn from (seed, step) alone."""
-        step, recipe = self.journey.step, self.recipe
+    @property
+    def faces_a_step(self) -> int:
+        """Faces that a step sees."""
+        return 2 * self.recipe.train.batch
+
+    def step(self, step: int, rate: float) -> dict[str, Any]:
+        """One update of everything; `rate` multiplies the learning rates."""
+        train, resolution = self.recipe.train, self.recipe.network.resolution
         drawn = {
             person: augment.draw(
-                self.options.seed,
-                step,
-                person,
-                self.statistics[person],
-                self.statistics["b" if person == "a" else "a"],
-                recipe.train,
-                recipe.network.resolution,
+                self._seed, step, person, self._statistics[person], self._statistics[other], train, resolution
             )
-            for person in PERSONS
+            for person, other in (PERSONS, PERSONS[::-1])
         }
-        warm = min(1.0, (step + 1) / max(1, recipe.train.warm_up))
-        losses = self.model.step(self.crops, drawn, warm * self.journey.plateau.rate * self.journey.rollback_rate, step)
-        self.journey.step += 1
-        self.journey.seconds = self.start_seconds + time.monotonic() - self.start
-        return losses
+        return self.model.step(self._crops, drawn, rate, step)
 
-    def _after(self, losses: dict[str, Any]) -> str | None:
-        """What follows a step: checks, reports, saves. Returns why training ends, or None."""
-        step, options = self.journey.step, self.options
-        if step % CHECK_STEPS == 0 and not _finite(losses):
-            self._roll_back()
-            return None
-        reason = None
-        if step % options.report_steps == 0:
-            reason = self._report(losses, judge=True)
-        if step % options.preview_steps == 0:
-            self._preview()
-        if options.steps is not None and step >= options.steps:
-            return f"reached {options.steps} steps"
-        elapsed = time.monotonic() - self.start
-        if options.time_seconds is not None and elapsed >= options.time_seconds - 2 * self.save_seconds:
-            return f"the time limit of {options.time} was reached"
-        if reason is None and time.monotonic() - self.last_save >= options.save_minutes * 60 and _finite(losses):
-            self._save()
-        return reason
+    def figures(self) -> dict[str, float]:
+        """Reconstruction of held-out faces, and `score`."""
+        return self._validation.figures()
 
-    def _report(self, losses: dict[str, Any], judge: bool) -> str | None:
-        """Measure held-out faces, log, keep the best; with `judge` let the plateau rule decide."""
-        journey, stage = self.journey, self._stage()
-        figures = self.validation.figures()
-        now = time.monotonic()
-        speed = (journey.step - self.clock_step) * 2 * self.recipe.train.batch / max(1e-9, now - self.clock)
-        self.clock_step, self.clock = journey.step, now
-        if journey.best.get("stage") != stage or figures["score"] < journey.best["score"]:
-            journey.best = {"stage": stage, "score": figures["score"], "step": journey.step}
-            self.pending_best = self.model.inference_arrays()
-        reason = None
-        if judge:
-            last = stage == "adversarial" or not self.recipe.adversarial
-            journey.plateau, decision = journey.plateau.judge(stage, figures["score"], self.options.patience, last)
-            if decision == "halve the rate":
-                self.progress.note(f"step {journey.step}: no progress on held-out faces, the rate is halved")
-            if decision == "stop":
-                reason = f"held-out faces stopped improving (best at step {journey.best['step']})"
-            self.rollbacks = 0
-        named = {name: round(float(value), 5) for name, value in losses.items()}
-        held = {name: round(value, 5) for name, value in figures.items()}
-        self.run.log(
-            {
-                "step": journey.step,
-                "seconds": round(journey.seconds, 2),
-                "images_per_second": round(speed, 1),
-                "rate": journey.plateau.rate * journey.rollback_rate,
-                "stage": stage,
-                "losses": named,
-                "held_out": held,
-            }
+    def sentence(self, figures: dict[str, float]) -> str:
+        """The figures in half a line."""
+        return (
+            f"held-out faces error {figures['l1_a']:.4f} / {figures['l1_b']:.4f}, "
+            f"SSIM {figures['ssim_a']:.3f} / {figures['ssim_b']:.3f} (A / B)"
         )
-        self.progress.note(
-            f"step {journey.step}: held-out faces error {figures['l1_a']:.4f} / {figures['l1_b']:.4f}, "
-            f"SSIM {figures['ssim_a']:.3f} / {figures['ssim_b']:.3f} (A / B), {speed:.0f} images/s"
-        )
-        return reason
 
-    def _stage(self) -> str:
-        """The stage that the last step belonged to."""
-        return "adversarial" if self.model.is_adversarial(self.journey.step - 1) else "reconstruction"
+    def preview(self) -> NDArray[np.uint8]:
+        """Held-out faces, themselves again, swapped, and the masks."""
+        return preview(self.model, self._held_out)
 
-    def _preview(self) -> None:
-        picture = preview(self.model, self.held_out)
-        write_jpeg(self.run.preview_path(self.journey.step), picture)
-        self.run.write_artifact("curves.png", curves(self.run.read_log()))
-
-    def _save(self) -> None:
-        """Checkpoint and, when it is newer, the best weights."""
-        began = time.monotonic()
-        self.run.save_checkpoint(self.journey.step, self.model.arrays(), self.journey.to_json())
-        if self.pending_best is not None:
-            self.run.save_best(self.pending_best, {"recipe": self.recipe.name, **self.journey.best})
-            self.pending_best = None
-        self.run.update_manifest(steps=self.journey.step, seconds=round(self.journey.seconds, 1))
-        self.last_save = time.monotonic()
-        self.save_seconds = self.last_save - began
-
-    def _finish(self, reason: str | None, closing_report: bool) -> None:
-        """Leave everything saved; after a regular end also report, preview and record why."""
-        if self.journey.step == self.start_step:
-            self.run.update_manifest(finished=reason if closing_report else None)
-            return
-        if not self._weights_are_numbers():
-            self.progress.warn(
-                "the newest weights hold values that are not numbers: the last checkpoint is kept instead"
-            )
-            return
-        if closing_report and self.journey.step % self.options.report_steps:
-            self._report({}, judge=False)
-        if closing_report:
-            self._preview()
-        if self.pending_best is None and not self.journey.best:
-            self.journey.best = {"stage": self._stage(), "score": float("1e9"), "step": self.journey.step}
-            self.pending_best = self.model.inference_arrays()
-        self._save()
-        self.run.update_manifest(finished=reason if closing_report else None)
-        self.progress.note(f"saved {self.run.path} at step {self.journey.step}: {reason}")
-
-    def _weights_are_numbers(self) -> bool:
-        return all(bool(np.isfinite(value_of(value)).all()) for value in self.model.generator_weights)
-
-    def _roll_back(self) -> None:
-        """Return to the last good checkpoint with half the rate. Raises TrainingDiverged when that keeps failing."""
-        self.rollbacks += 1
-        if self.rollbacks > MOST_ROLLBACKS:
-            raise TrainingDiverged(
-                f"training of {self.run.path} diverged {self.rollbacks} times in a row near step {self.journey.step}: "
-                f"the last good checkpoint is kept; try a lower learning_rate in the recipe, with --out OTHER"
-            )
-        rate = self.journey.rollback_rate / 2
-        checkpoint = self.run.load_checkpoint()
-        found = self.journey.step
-        if checkpoint is None:
-            fresh = SwapModel(self.recipe, self.options.seed)
-            self.model.restore(fresh.arrays())
-            self.journey = Journey(seconds=self.journey.seconds)
-        else:
-            self.model.restore(checkpoint.arrays)
-            self.journey = Journey.from_json(checkpoint.state)
-        self.journey.rollback_rate = rate
-        self.run.truncate_log(self.journey.step)
-        self.progress.warn(
-            f"step {found}: the losses were not numbers; back to step {self.journey.step} with {rate:g} of the rate"
-        )
+    def fresh_arrays(self) -> dict[str, NDArray]:
+        """Of networks that have not learnt anything."""
+        return SwapModel(self.recipe, self._seed).arrays()
 
 
 def central_views(faces: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
@@ -482,7 +313,3 @@ def central_views(faces: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]
     start = (faces.shape[1] - recipe.network.resolution) // 2
     inside = slice(start, start + recipe.network.resolution)
     return faces[:, inside, inside]
-
-
-def _finite(losses: dict[str, Any]) -> bool:
-    return all(np.isfinite(float(value)) for value in losses.values())

@@ -9,7 +9,7 @@ import pytest
 from faceswap_pipeline import resources
 from faceswap_pipeline.backend import value_of
 from faceswap_pipeline.errors import OptionError, WeightsError
-from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, swap_faces
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, fold_identity, swap_faces
 from faceswap_pipeline.networks.blocks import Icnr, PixelShuffle, SelfAttention, SpectralConv2D
 from faceswap_pipeline.networks.discriminator import build_discriminator
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
@@ -134,3 +134,19 @@ def test_another_tone_goes_through_a_tone_free_network_and_comes_out_again():
     other = keras.ops.convert_to_numpy(swap_faces(encoder, decoder, picture * gain + offset, face, recipe))
     np.testing.assert_allclose(other[..., :3], one[..., :3] * gain + offset, atol=0.02)
     np.testing.assert_allclose(other[..., 3], one[..., 3], atol=0.01)
+
+
+def test_a_persons_decoder_is_the_general_one_with_the_identity_folded_in():
+    recipe = dataclasses.replace(load_recipe("lite64").network, own_map=True)
+    general, own = build_decoder(recipe, "decoder", identity=6), build_decoder(recipe, "decoder_a")
+    random = np.random.default_rng(0)
+    for layer in general.layers:
+        if layer.name.endswith("_modulation") or layer.name == "own_dense":
+            layer.set_weights([random.normal(0, 0.2, value.shape) for value in layer.get_weights()])
+    identity = random.normal(size=6).astype(np.float32)
+    code = random.normal(size=(2, 8, 8, recipe.shared_up)).astype(np.float32)
+    expected = keras.ops.convert_to_numpy(general([code, np.tile(identity, (2, 1))]))
+    fold_identity(general, identity, own)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(own(code)), expected, atol=1e-4)
+    fold_identity(general, identity * 0, own)
+    assert np.abs(keras.ops.convert_to_numpy(own(code)) - expected).max() > 0.01

@@ -1,0 +1,196 @@
+"""The general swap model: one encoder and one decoder for everybody, told by an identity code who is wanted.
+
+In: faces of many people. Out: base weights, from which a run's two decoders are made (`persons_decoder`).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from faceswap_pipeline.array_folder import read_arrays, write_arrays
+from faceswap_pipeline.backend import compile_inference, compile_step, resident, value_of
+from faceswap_pipeline.errors import WeightsError
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, fold_identity
+from faceswap_pipeline.networks.blocks import Codes
+from faceswap_pipeline.networks.recipe import Recipe
+from faceswap_pipeline.networks.weights import get_arrays, set_arrays
+from faceswap_pipeline.train import augment, losses
+from faceswap_pipeline.train.augment import Batch, Statistics
+from faceswap_pipeline.train.gradients import gradients
+from faceswap_pipeline.train.model import clipped, copy_weights, trainable
+
+CODE = 64
+"""Numbers in an identity code."""
+CODE_COST = 1e-3
+"""Weight of the mean square of the identity codes: new people are looked for near the middle of the known ones."""
+FIT_STEPS = 150
+"""Steps in which a new person's identity code is found, everything else held still."""
+FIT_RATE = 0.05
+"""Rate of Adam in them; it falls to 0."""
+
+
+class GeneralModel:
+    """Encoder, conditioned decoder, a code for each person, their moving averages and one optimizer."""
+
+    def __init__(self, recipe: Recipe, people: int, seed: int):
+        keras.utils.set_random_seed(seed)
+        self.recipe, self.people, self._seed = recipe, people, seed
+        self.generator, self.average = self._build(), self._build()
+        copy_weights(self.generator, self.average)
+        self.generator_weights = trainable(self.generator)
+        self.generator_optimizer = keras.optimizers.Adam(recipe.train.learning_rate, recipe.train.beta_1)
+        self.generator_optimizer.build(self.generator_weights)
+        self._step: Any = None
+        self._swap: Any = None
+
+    def _build(self) -> dict[str, keras.Model]:
+        number = keras.Input((), dtype="int32", name="person")
+        codes = Codes(self.people, CODE, name="codes")(number)
+        return {
+            "encoder": build_encoder(self.recipe.network),
+            "decoder": build_decoder(self.recipe.network, "decoder", identity=CODE),
+            "people": keras.Model(number, codes, name="people"),
+        }
+
+    def variables(self) -> list[Any]:
+        """Every variable of networks, averages and optimizer, in a fixed order."""
+        networks = [*self.generator.values(), *self.average.values()]
+        found = [variable for network in networks for variable in network.variables]
+        return found + self.generator_optimizer.variables
+
+    def is_adversarial(self, step: int) -> bool:
+        """Never: the base learns by reconstruction."""
+        return False
+
+    def step(self, crops: Any, drawn: dict[str, Any], rate: float, step: int) -> dict[str, Any]:
+        """One update of everything; `rate` multiplies the learning rate. Returns the named losses."""
+        if self._step is None:
+            self._step = compile_step(self._update, self.variables())
+        keep = min(self.recipe.train.average, (1 + step) / (10 + step))
+        return self._step(crops, drawn, np.float32(rate), np.float32(keep))
+
+    def _update(self, crops, drawn, rate, keep) -> dict[str, Any]:
+        batch = augment.apply(crops, drawn, self.recipe.network)
+
+        def loss():
+            code = self.generator["people"](drawn["person"])
+            made = self.generator["decoder"]([self.generator["encoder"](batch.warped), code])
+            terms = losses.reconstruction_terms(
+                made, batch.target, batch.face, batch.eyes, batch.mouth, self.recipe.loss
+            )
+            terms["code"] = CODE_COST * ops.mean(code * code)
+            return sum(terms.values()), terms
+
+        terms, found = gradients(loss, self.generator_weights, self.variables())
+        found, norm = clipped(found, self.recipe.train.clip_norm)
+        self.generator_optimizer.learning_rate.assign(rate * self.recipe.train.learning_rate)
+        self.generator_optimizer.apply(found, self.generator_weights)
+        for key, network in self.generator.items():
+            for new, old in zip(network.variables, self.average[key].variables, strict=True):
+                old.assign(old * keep + new * (1 - keep))
+        return {**terms, "gradient_norm": norm}
+
+    def swap(self, batch: Batch, person: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The inputs of a batch as other persons (B,), by the averaged networks -> (B, R, R, 4), toneless."""
+        if self._swap is None:
+            encoder, decoder, people = (self.average[name] for name in ("encoder", "decoder", "people"))
+            weights = [variable for network in (encoder, decoder, people) for variable in network.variables]
+            self._swap = compile_inference(lambda seen, person: decoder([encoder(seen), people(person)]), weights)
+        return self._swap(batch.warped, person)
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything that an exact resume needs, by name."""
+        found = {}
+        for prefix, networks in (("", self.generator), ("average/", self.average)):
+            for name, network in networks.items():
+                found |= get_arrays(prefix + name, network.variables)
+        return found | {f"optimizer/{i:04d}": value_of(v) for i, v in enumerate(self.generator_optimizer.variables)}
+
+    def restore(self, arrays: dict[str, NDArray]) -> None:
+        """Take what `arrays` gave. Raises WeightsError when an array is missing or has another shape."""
+        for prefix, networks in (("", self.generator), ("average/", self.average)):
+            for name, network in networks.items():
+                set_arrays(prefix + name, network.variables, arrays)
+        for i, variable in enumerate(self.generator_optimizer.variables):
+            variable.assign(arrays[f"optimizer/{i:04d}"].astype(variable.dtype))
+
+    def inference_arrays(self) -> dict[str, NDArray]:
+        """The averaged networks: `encoder/...`, `decoder/...`, `people/...`."""
+        found = {}
+        for name, network in self.average.items():
+            found |= get_arrays(name, network.variables)
+        return found
+
+
+class Base:
+    """Base weights: an encoder, and a decoder for whoever has an identity code."""
+
+    def __init__(self, recipe: Recipe, arrays: dict[str, NDArray]):
+        """Raises WeightsError when the arrays are of another network than the recipe's."""
+        self.recipe = recipe
+        self.encoder = build_encoder(recipe.network)
+        self.decoder = build_decoder(recipe.network, "decoder", identity=CODE)
+        set_arrays("encoder", self.encoder.variables, arrays)
+        set_arrays("decoder", self.decoder.variables, arrays)
+        (table,) = [value for name, value in arrays.items() if name.startswith("people/")]
+        self.middle = table.astype(np.float32).mean(0)
+        """(CODE,) of nobody in particular."""
+
+    def find_code(self, crops: NDArray[np.uint8], statistics: Statistics, seed: int) -> NDArray[np.float32]:
+        """The identity code (CODE,) with which the decoder makes a person's faces (N, M, M, 6) best."""
+        recipe, count = self.recipe, self.recipe.train.batch
+        code = keras.Variable(self.middle[None], name="code")
+        optimizer = keras.optimizers.Adam(FIT_RATE)
+        optimizer.build([code])
+        state = [code, *optimizer.variables, *self.encoder.variables, *self.decoder.variables]
+
+        def update(crops, drawn, rate):
+            batch = augment.apply(crops, drawn, recipe.network)
+
+            def loss():
+                person = ops.repeat(ops.convert_to_tensor(code), count, axis=0)
+                made = self.decoder([self.encoder(batch.warped), person])
+                terms = losses.reconstruction_terms(
+                    made, batch.target, batch.face, batch.eyes, batch.mouth, recipe.loss
+                )
+                return sum(terms.values()) + CODE_COST * ops.mean(person * person), terms
+
+            terms, found = gradients(loss, [code], state)
+            optimizer.learning_rate.assign(rate)
+            optimizer.apply(found, [code])
+            return terms
+
+        step_once, kept = compile_step(update, state), resident(crops)
+        for step in range(FIT_STEPS):
+            drawn = augment.draw(seed, step, "a", statistics, statistics, recipe.train, recipe.network.resolution)
+            step_once(kept, drawn, np.float32(FIT_RATE * (1 - step / FIT_STEPS)))
+        return value_of(code)[0]
+
+    def persons_decoder(self, code: NDArray[np.float32], name: str) -> keras.Model:
+        """A run's decoder that starts as the general one for this code."""
+        own = build_decoder(self.recipe.network, name)
+        fold_identity(self.decoder, code, own)
+        return own
+
+
+def write_base(path: Path, recipe: Recipe, arrays: dict[str, NDArray]) -> None:
+    """Base weights as half-precision arrays by name, and the recipe that they are of."""
+    text = np.frombuffer(json.dumps(recipe.to_json()).encode(), np.uint8)
+    write_arrays(path, {"recipe": text, **{name: value.astype(np.float16) for name, value in arrays.items()}})
+
+
+def read_base(path: Path) -> Base:
+    """Base weights from a file of `write_base`. Raises WeightsError when it is none."""
+    try:
+        arrays = read_arrays(path)
+        recipe = Recipe.from_json(json.loads(arrays.pop("recipe").tobytes()))
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"{path} holds no base weights: expected a file that `swap pretrain` wrote ({error})"
+        ) from error
+    return Base(recipe, {name: value.astype(np.float32) for name, value in arrays.items()})
