@@ -1,15 +1,18 @@
-"""Who it is: the embedding of a face.
+"""Who it is: the embedding of a face, and the probe that tells A from B from everybody else.
 
 In: crops `uint8 (N, S, S, 3)` of a dataset and their face masks. Out: unit vectors `float32 (N, 128)`; the cosine of
-two says how alike the persons are, whatever the light, the pose and the hair.
+two says how alike the persons are, whatever the light, the pose and the hair. A `Probe` is fitted to two persons.
 
 The network was trained on rendered people only (`examples/train_weights/train_embedding.py`).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.optimize
+import scipy.special
 from numpy.typing import NDArray
 
 from faceswap_pipeline import resources
@@ -18,6 +21,15 @@ from faceswap_pipeline.networks.embedding import DIMENSIONS, SIDE, VIEW
 
 BATCH = 16
 """Faces in one pass; smaller batches are filled up."""
+PERSONS = ("a", "b", "neither")
+HELD_SHARE = 0.2
+"""Share of each person's faces, one block in their order, that the probe is checked on and never learns from."""
+GAP_SHARE = 0.05
+"""Share on each side of that block that is left out altogether: neighbours look alike."""
+STRENGTH = 1e-3
+"""Weight of the squared coefficients."""
+LEAST_AGREEMENT = 0.9
+"""Share of held-out faces of each person that a trustworthy probe names rightly."""
 
 
 class FaceEmbedder:
@@ -47,3 +59,84 @@ class FaceEmbedder:
         batches = [slice(start, start + BATCH) for start in range(0, whole, BATCH)]
         parts = [self._infer(pictures[batch], faces[batch]) for batch in batches]
         return np.concatenate(parts)[:count] if parts else np.zeros((0, DIMENSIONS), np.float32)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Tells two persons apart from each other and from everybody else, by their embeddings."""
+
+    weights: NDArray[np.float64]
+    """(D, 3), columns as in `PERSONS`."""
+    offset: NDArray[np.float64]
+    """(3,)."""
+    agreement: dict[str, float]
+    """Share of held-out faces of `a` and of `b` that are named rightly, 0..1."""
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether both persons' held-out faces are named rightly often enough to believe what it says of others."""
+        return min(self.agreement.values()) >= LEAST_AGREEMENT
+
+    def chances(self, embeddings: NDArray) -> NDArray[np.float64]:
+        """(N, 3): how surely each embedding (N, D) is A, B or neither; rows sum to 1."""
+        logits = embeddings @ self.weights + self.offset
+        logits = np.exp(logits - logits.max(1, keepdims=True))
+        return np.asarray(logits / logits.sum(1, keepdims=True), np.float64)
+
+
+def fit_probe(a: NDArray, b: NDArray, others: NDArray) -> Probe:
+    """A probe from embeddings (N, D) of both persons, in the order of time, and of many other people.
+
+    Multinomial logistic regression, each class weighing the same, fitted without a block of A's and B's faces, on
+    which it is then calibrated (one temperature, Guo et al. 2017) and checked.
+    """
+    held = {name: _middle_block(len(faces)) for name, faces in (("a", a), ("b", b))}
+    known = {"a": a[held["a"] == 0], "b": b[held["b"] == 0], "neither": others}
+    x = np.concatenate(list(known.values())).astype(np.float64)
+    y = np.repeat(np.arange(3), [len(part) for part in known.values()])
+    trust = np.concatenate([np.full(len(part), 1 / max(len(part), 1)) for part in known.values()]) / 3
+    size = x.shape[1]
+
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights, offset = values[: size * 3].reshape(size, 3), values[size * 3 :]
+        logits = x @ weights + offset
+        chances = scipy.special.log_softmax(logits, axis=1)
+        error = np.exp(chances)
+        error[np.arange(len(y)), y] -= 1
+        error *= trust[:, None]
+        total = -(trust * chances[np.arange(len(y)), y]).sum() + STRENGTH * (weights**2).sum()
+        slope = np.concatenate([(x.T @ error + 2 * STRENGTH * weights).ravel(), error.sum(0)])
+        return float(total), slope
+
+    found = scipy.optimize.minimize(loss, np.zeros(size * 3 + 3), jac=True, method="L-BFGS-B").x
+    probe = Probe(found[: size * 3].reshape(size, 3), found[size * 3 :], {"a": 0.0, "b": 0.0})
+    unseen = {"a": a[held["a"] == 1], "b": b[held["b"] == 1]}
+    heat = _temperature(probe, unseen)
+    agreement = {
+        name: float((probe.chances(part).argmax(1) == PERSONS.index(name)).mean()) if len(part) else 0.0
+        for name, part in unseen.items()
+    }
+    return Probe(probe.weights / heat, probe.offset / heat, agreement)
+
+
+def _middle_block(count: int) -> NDArray[np.int8]:
+    """(N,): 0 learnt from, 1 held out, 2 neither."""
+    place = np.linspace(0, 1, count) if count else np.zeros(0)
+    away = np.abs(place - 0.5) - HELD_SHARE / 2
+    return np.where(away <= 0, 1, np.where(away <= GAP_SHARE, 2, 0)).astype(np.int8)
+
+
+def _temperature(probe: Probe, unseen: dict[str, NDArray]) -> float:
+    """By how much the probe's logits must shrink for its chances to be right on faces it did not learn from."""
+
+    def cost(log_heat: float) -> float:
+        heat = np.exp(log_heat)
+        softer = Probe(probe.weights / heat, probe.offset / heat, {})
+        costs = [
+            -np.log(softer.chances(part)[:, PERSONS.index(name)] + 1e-9).mean()
+            for name, part in unseen.items()
+            if len(part)
+        ]
+        return float(np.mean(costs)) if costs else 0.0
+
+    return float(np.exp(scipy.optimize.minimize_scalar(cost, bounds=(-2, 3), method="bounded").x))
