@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from faceswap_pipeline.dataset import FaceDataset
+from faceswap_pipeline.detection.tracking import Track
 from faceswap_pipeline.errors import DatasetError, NoFaceError, OptionError, VideoError
-from faceswap_pipeline.extract import scan
+from faceswap_pipeline.extract import scan, stage
 from faceswap_pipeline.extract.options import ExtractOptions
 from faceswap_pipeline.extract.stage import extract_faces
 from faceswap_pipeline.geometry import invert_matrix, transform_points
@@ -196,6 +197,30 @@ def test_persons_by_number_photo_and_all(clip, people_frames, tmp_path):
     assert [r.frame for r in extract_faces([clip], tmp_path / "photo", options).records] == [r.frame for r in b.records]
     everyone = extract_faces([clip], tmp_path / "all", ExtractOptions(size=96, min_face=0.2, person="all"))
     assert {record.person for record in everyone.records} == {0, 1} and len(everyone) == 3 * FRAMES
+
+
+@pytest.mark.parametrize(
+    ("scores", "believed"),
+    [
+        ([0.99] * 10, True),
+        ([0.96, 0.7, 0.75] * 4, True),  # a head in full profile
+        ([0.93, 0.8, 0.5] * 4, False),  # a hand that looks like a face at one moment
+        ([0.97] + [0.6] * 11, False),
+        ([0.99] * 2, False),
+    ],
+)
+def test_what_looks_like_a_face_at_moments_only_is_no_person(scores, believed):
+    count = len(scores)
+    track = Track(
+        0,
+        np.arange(count),
+        np.zeros((count, 4)),
+        np.zeros((count, 5, 2)),
+        np.array(scores),
+        np.zeros(count, bool),
+    )
+    film = scan.Scan(0, Fraction(25), False, 100, 100, frames=list(range(100)))
+    assert stage._believable(track, film) == believed
 
 
 def test_nobody_there_is_said_and_leaves_nothing_behind(tmp_path):
