@@ -48,6 +48,10 @@ class Series:
             self.frames.append(int(frame))
             self.values.append(float(value))
 
+    def to_json(self) -> dict[str, list]:
+        """Both as JSON values; five digits are more than any figure is worth."""
+        return {"frames": self.frames, "values": [float(f"{value:.5g}") for value in self.values]}
+
     def mean(self) -> float:
         """The mean; NaN when empty."""
         return float(np.mean(self.values)) if self.values else float("nan")

@@ -14,6 +14,7 @@ from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.video.info import VideoInfo, file_sha256, probe
 
 SIDECAR_FORMAT, SIDECAR_VERSION = "faceswap-conversion", 2
+_NEEDED = ("source", "input", "faces", "run", "options", "frames")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ def read_sidecar(film: Path) -> dict[str, Any]:
     found = (values.get("format"), values.get("version")) if isinstance(values, dict) else None
     if found != (SIDECAR_FORMAT, SIDECAR_VERSION):
         raise VideoError(f"{path} is {found}, expected ({SIDECAR_FORMAT!r}, {SIDECAR_VERSION}): convert again")
+    missing = [name for name in _NEEDED if name not in values]
+    if missing:
+        raise VideoError(f"{path} is damaged ('{missing[0]}' is missing): convert again")
     return values
 
 

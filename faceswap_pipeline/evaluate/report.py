@@ -25,6 +25,8 @@ STRIP, STRIP_WIDTH = 5, 300
 """Frames in the strip, and the width of each picture, px."""
 WORST_SIDE = 180
 """Side of each of the two crops of a frame that stands out, px."""
+DRAWN = 1500
+"""Points of a plot."""
 GROUP_TITLES = {
     "coverage": "Which faces were replaced",
     "performance": "The actor's performance",
@@ -147,7 +149,10 @@ def _coverage_table(record: Mapping[str, Any]) -> Table:
                 "frames " + ", ".join(map(str, left[:20])) + (" ..." if left[20:] else ""),
             ]
         )
-    return Table(["frames looked at closely", "count", "why"], rows)
+    declared = details["declared_by_sidecar"]
+    reasons = "".join(f", {count} {reason}" for reason, count in declared["untouched"].items())
+    caption = f"The film's sidecar says: {declared['swapped']} of {declared['frames']} frames swapped{reasons}."
+    return Table(["frames looked at closely", "count", "why"], rows, caption)
 
 
 def _truth_table(record: Mapping[str, Any]) -> Table:
@@ -177,14 +182,23 @@ def _draw(figure: "Figure", record: Mapping[str, Any], names: Sequence[str]) -> 
     sparse = record["frames"]["every"] > 3
     for number, (axis, name) in enumerate(zip(axes, names, strict=True)):
         metric, one = METRICS[name], record["series"][name]
-        time = [seconds.get(frame, np.nan) for frame in one["frames"]]
-        axis.plot(time, one["values"], "." if sparse else "-", color=report.COLOURS[number], linewidth=1, markersize=4)
+        frames, values = _worst_of_bins(name, one["frames"], one["values"])
+        time = [seconds.get(frame, np.nan) for frame in frames]
+        axis.plot(time, values, "." if sparse else "-", color=report.COLOURS[number], linewidth=1, markersize=4)
         axis.axhline(metric.good, linestyle="--", linewidth=0.8, color=report.COLOURS[2])
         axis.axhline(metric.fair, linestyle=":", linewidth=0.8, color=report.COLOURS[5])
         axis.set_ylabel(f"{name}\n{metric.unit}" if metric.unit else name, fontsize=7)
         if metric.better == "less":
             axis.set_ylim(bottom=0)
     axes[-1].set_xlabel("seconds")
+
+
+def _worst_of_bins(name: str, frames: Sequence[int], values: Sequence[float]) -> tuple[list[int], list[float]]:
+    """A long series in at most `DRAWN` points, the worst of each stretch: bad moments stay to be seen."""
+    step = -(-len(frames) // DRAWN) or 1
+    stretches = [range(start, min(start + step, len(frames))) for start in range(0, len(frames), step)]
+    kept = [max(stretch, key=lambda i: METRICS[name].badness(values[i])) for stretch in stretches]
+    return [frames[i] for i in kept], [values[i] for i in kept]
 
 
 def _read_pictures(

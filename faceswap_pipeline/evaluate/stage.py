@@ -227,7 +227,7 @@ def _record(
         "details": {name: found.details for name, found in findings.items() if found.details},
         "worst": worst_frames(series, times, float(inputs.info.rate)),
         "seconds": {str(frame): round(time, 4) for frame, time in times.items()},
-        "series": {name: vars(one) for name, one in series.items()},
+        "series": {name: one.to_json() for name, one in series.items()},
         "notes": list(inputs.notes),
     }
 

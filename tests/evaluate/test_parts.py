@@ -14,6 +14,7 @@ from faceswap_pipeline.evaluate.groups import Series
 from faceswap_pipeline.evaluate.options import EvaluateOptions
 from faceswap_pipeline.evaluate.pairs import choose
 from faceswap_pipeline.evaluate.performance import movement_found, without_usual
+from faceswap_pipeline.evaluate.report import _worst_of_bins
 from faceswap_pipeline.evaluate.untouched import psnr
 from faceswap_pipeline.evaluate.worst import worst_frames
 from faceswap_pipeline.imaging import blur
@@ -211,3 +212,15 @@ def test_what_a_film_does_to_all_its_faces_is_taken_out():
     swapped_there = textures(15, 2, 1.5, gain=0.7)
     assert told_apart(here, swapped_there) > 0.9
     assert told_apart(evened(here, here), evened(swapped_there, there)) == pytest.approx(0.5, abs=0.1)
+
+
+# -- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_film_is_drawn_by_its_worst_moments():
+    values = [1.0] * 9000
+    values[4321] = 7.0
+    frames, drawn = _worst_of_bins("jitter", list(range(9000)), values)
+    assert len(frames) == len(drawn) <= 1500
+    assert drawn[frames.index(4321)] == 7.0
+    assert _worst_of_bins("jitter", [3, 4], [1.0, 2.0]) == ([3, 4], [1.0, 2.0])

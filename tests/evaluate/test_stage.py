@@ -31,9 +31,10 @@ def elsewhere(studio: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def spoil(folder: Path, **values) -> Path:
-    """The film in `folder`, with other values in its sidecar."""
+    """The film in `folder`, with other values in its sidecar; without those that are None."""
     path = folder / "video_a_swapped.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    sidecar = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({name: value for name, value in sidecar.items() if value is not None}))
     return folder / "video_a_swapped.mp4"
 
 
@@ -74,7 +75,8 @@ def test_page_holds_verdicts_plots_and_pictures(report: Evaluation) -> None:
 def test_the_table_is_text_for_people(report: Evaluation) -> None:
     lines = report.lines()
     assert len(lines) == len(METRICS) + 1 and lines[-1].endswith("evaluation.html")
-    assert all(sum(name in line for line in lines) == 1 for name in METRICS if name != "jitter")
+    named = [line.split()[0] for line in lines[:-2]] + lines[-2].partition(": ")[2].split(", ")
+    assert named == [*(name for name in METRICS if name != "untouched_psnr"), "untouched_psnr"]
 
 
 def test_the_same_again_does_nothing(report: Evaluation, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +105,13 @@ def test_another_one_keeps_the_old_and_limits_decide_the_status(
     assert "there already" in out and "not reached" not in out
 
 
+def test_a_film_without_a_face_says_why_nothing_was_measured(clips: Clips) -> None:
+    for name, make in stage.GROUPS.items():
+        found = make(clips.subject).finish()
+        assert found.values == {} and found.series == {}
+        assert set(found.missing) == {metric for metric in METRICS if METRICS[metric].group == name}
+
+
 # -- what is refused, and what is only said --------------------------------------------------------------------------
 
 
@@ -115,6 +124,7 @@ def test_a_film_without_its_sidecar_is_refused(studio: Path) -> None:
     ("values", "error", "words"),
     [
         ({"version": 99}, VideoError, "99"),
+        ({"options": None}, VideoError, "'options' is missing"),
         ({"input": "gone.mp4"}, VideoError, "--source"),
         ({"input": "truth.mp4"}, VideoError, "its content differs"),
         ({"faces": "nowhere"}, VideoError, "the dataset"),
