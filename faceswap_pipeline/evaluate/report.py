@@ -66,7 +66,7 @@ def film_page(record: Mapping[str, Any], inputs: Inputs, progress: Progress) -> 
         drawn = [name for name in PLOTTED.get(group, ()) if name in record["series"]]
         if drawn:
             words = "; ".join(METRICS[name].title for name in drawn)
-            caption = f"Over time: {words}. Below (or above) the dashed line is good, beyond the dotted one poor."
+            caption = f"Over time: {words}. Good ends at the dashed line, poor begins at the dotted one."
             blocks.append(
                 Plot(report.plot(lambda figure, d=drawn: _draw(figure, record, d), height=1.5 * len(drawn)), caption)
             )
@@ -164,7 +164,7 @@ def _truth_table(record: Mapping[str, Any]) -> Table:
             shown = [_number(values.get(name)) for values in scale.values()]
             rows.append([name, entry["title"], *shown, entry["unit"], entry["level"]])
     caption = (
-        "A swap lies between `no swap at all` and `true swap, encoded again`. Registered figures judge the network: "
+        "A swap lies between no swap at all and the true swap, encoded again. Registered figures judge the network: "
         "place and tone of the face are taken out."
     )
     return Table(["figure", "what", *scale, "unit", "verdict"], rows, caption)
