@@ -16,6 +16,7 @@ from faceswap_pipeline.errors import TrainingDiverged
 from faceswap_pipeline.networks.recipe import Recipe
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun
+from faceswap_pipeline.storage import storage_errors
 from faceswap_pipeline.train.monitor import Plateau
 from faceswap_pipeline.train.options import TrainOptions
 from faceswap_pipeline.train.previews import curves
@@ -128,6 +129,7 @@ class Trainer:
         self.run, self.lesson, self.journey, self.options, self.progress = run, lesson, journey, options, progress
         self.recipe = lesson.recipe
         self.pending_best: dict[str, NDArray] | None = None
+        self.board: Any = None
         self.rollbacks = 0
         self.save_seconds = 1.0
         self.start = time.monotonic()
@@ -137,6 +139,13 @@ class Trainer:
 
     def train(self) -> None:
         """Step until something ends it; save in any case, except when what there is cannot be trusted."""
+        try:
+            self._learn()
+        finally:
+            if self.board is not None:
+                self.board.close()
+
+    def _learn(self) -> None:
         self.run.update_manifest(finished=None)
         total, unit, measure = self._extent()
         reason = None
@@ -223,8 +232,22 @@ class Trainer:
                 "held_out": held,
             }
         )
+        self._show(named, held, speed)
         self.progress.note(f"step {journey.step}: {self.lesson.sentence(figures)}, {speed:.0f} images/s")
         return reason
+
+    def _show(self, losses: dict[str, float], held: dict[str, float], speed: float) -> None:
+        """The report's figures for TensorBoard, all of a call in one file."""
+        from tensorboard.summary import Writer
+
+        folder = self.run.tensorboard_folder()
+        with storage_errors(folder):
+            if self.board is None:
+                self.board = Writer(str(folder))
+            for group, values in (("losses", losses), ("held_out", held), ("speed", {"images_per_second": speed})):
+                for name, value in values.items():
+                    self.board.add_scalar(f"{group}/{name}", value, self.journey.step)
+            self.board.flush()
 
     def _stage(self) -> str:
         """The stage that the last step belonged to."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from faceswap_pipeline.errors import DatasetError, NoFaceError, OptionError, RunError
 from faceswap_pipeline.progress import Progress
@@ -59,6 +60,8 @@ def test_training_writes_everything_conversion_and_people_need(faces, adversaria
     assert {"l1_a", "ssim_b", "score"} <= set(log[-1]["held_out"])
     assert run.preview_path(9).is_file() and (run.path / "curves.png").is_file()
     assert run.manifest["a"]["template"] == "mean-face-1"
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    assert [event.step for event in events.Tensors("held_out/score")] == [4, 8, 9]
     assert any("consent" in line for line in notes.said)
 
 
