@@ -7,7 +7,7 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from faceswap_pipeline import resources
 from faceswap_pipeline.errors import OptionError
@@ -63,6 +63,8 @@ class DiscriminatorRecipe:
     """Widths of the 4x4 stride-2 convolutions; none: no adversarial training."""
     attention: tuple[int, ...] = ()
     """Map sides at which it attends to itself."""
+    loss: Literal["hinge", "mixup"] = "hinge"
+    """hinge judges real and made pictures apart; mixup must say by least squares how much of a mix is real."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from faceswap_pipeline.train.degrade import degrade, draw_degradation
 GRID = 5
 """Points of the warp's grid along a side."""
 SIDES = {"a": 0, "b": 1}
+MIX = 0.2
+"""Of the Beta distribution that mixup draws from (Zhang et al. 2018): mostly near 0 or 1."""
 
 
 class Batch(NamedTuple):
@@ -35,6 +37,8 @@ class Batch(NamedTuple):
     face: Any
     eyes: Any
     mouth: Any
+    mix: Any
+    """(B, 1, 1, 1) 0..1: share of the true picture where a discriminator is shown a mix."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def draw(
         "displacement": draw_warp(random, count, recipe.warp * resolution),
         "gain": gain,
         "offset": offset,
+        "mix": random.beta(MIX, MIX, count).astype(np.float32),
         **(draw_degradation(random, count, recipe, resolution) if recipe.degrade else {}),
     }
 
@@ -101,7 +106,8 @@ def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
         target = take_tone(target, tone)
         seen = take_tone(seen, face_tone(seen, face) if "target" in drawn else tone)
     seen = encoder_input(seen, face, recipe)
-    return Batch(seen, target, masks[..., :1], masks[..., 1:2], masks[..., 2:])
+    mix = drawn["mix"][:, None, None, None]
+    return Batch(seen, target, masks[..., :1], masks[..., 1:2], masks[..., 2:], mix)
 
 
 def view_places(matrix: Any, resolution: int, side: int) -> Any:

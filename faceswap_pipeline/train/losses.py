@@ -91,6 +91,11 @@ def hinge_generator(fake):
     return -ops.mean(fake)
 
 
+def least_squares(verdict, wanted):
+    """Mean squared distance of a verdict from what it should be (Mao et al. 2017), broadcast over patches."""
+    return ops.mean((verdict - wanted) ** 2)
+
+
 def _weighted_mean(error, weights):
     """Mean over pictures of the weighted mean over pixels and channels."""
     channels = error.shape[-1]

@@ -24,6 +24,15 @@ from faceswap_pipeline.train.gradients import gradients
 PERSONS = ("a", "b")
 
 
+FOOL = {"hinge": losses.hinge_generator, "mixup": lambda verdict: losses.least_squares(verdict, 1.0)}
+"""The generator's side of each adversarial loss: logits of its pictures -> scalar."""
+JUDGE = {
+    "hinge": lambda judge, real, fake, mix: losses.hinge_discriminator(judge(real), judge(fake)),
+    "mixup": lambda judge, real, fake, mix: losses.least_squares(judge(mix * real + (1 - mix) * fake), mix),
+}
+"""The discriminator's side: what judges pictures, true and made ones, and the mix -> scalar."""
+
+
 class SwapModel:
     """Shared encoder, a decoder and a discriminator for each person, and what training them needs.
 
@@ -141,7 +150,7 @@ class SwapModel:
             if composed:
                 pictures = ops.concatenate([composed[person], batch.warped], -1)
                 verdict = self.discriminator[f"discriminator_{person}"](pictures)
-                terms[f"adversarial_{person}"] = weight.adversarial * losses.hinge_generator(verdict)
+                terms[f"adversarial_{person}"] = weight.adversarial * FOOL[self.recipe.discriminator.loss](verdict)
         return terms
 
     def _composed(self, batches, made) -> dict[str, Any]:
@@ -157,10 +166,9 @@ class SwapModel:
 
     def _discriminate(self, person: str, batch: Batch, fake):
         """One person's discriminator on true and made pictures beside the distorted input."""
-        real = ops.concatenate([batch.target, batch.warped], -1)
-        fake = ops.concatenate([ops.stop_gradient(fake), batch.warped], -1)
-        verdict = self.discriminator[f"discriminator_{person}"](ops.concatenate([real, fake], 0), training=True)
-        return losses.hinge_discriminator(verdict[: self.recipe.train.batch], verdict[self.recipe.train.batch :])
+        network = self.discriminator[f"discriminator_{person}"]
+        judge = lambda pictures: network(ops.concatenate([pictures, batch.warped], -1), training=True)  # noqa: E731
+        return JUDGE[self.recipe.discriminator.loss](judge, batch.target, ops.stop_gradient(fake), batch.mix)
 
     def swap(self, views: NDArray[np.uint8], person: str) -> NDArray[np.float32]:
         """Views (B, R, R, 6), colours and masks, through the averaged networks as `person` -> (B, R, R, 4)."""

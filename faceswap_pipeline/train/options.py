@@ -11,7 +11,8 @@ class TrainOptions(Options):
     """What to train, for how long, and how often to save and report."""
 
     recipe: str = "auto"
-    """Name of a recipe (lite64, gan64, original64) or path of a recipe.toml; auto: lite64 on a CPU, gan64 on a GPU."""
+    """Name of a recipe (lite64, gan64, gan128, gan256, original64) or path of a recipe.toml; auto: lite64 on a CPU,
+    gan64 on a GPU."""
     time: Annotated[str, Duration()] = ""
     """Stop after this much time in this call, such as 90s, 20m or 11h, saved before it is over."""
     steps: Annotated[int | None, Between(1, 100_000_000)] = None

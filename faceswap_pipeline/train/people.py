@@ -147,5 +147,6 @@ def draw_people(
         "displacement": draw_warp(random, count, recipe.warp * resolution),
         "gain": np.ones((count, 3), np.float32),
         "offset": np.zeros((count, 3), np.float32),
+        "mix": np.ones(count, np.float32),
         **(draw_degradation(random, count, recipe, resolution) if recipe.degrade else {}),
     }

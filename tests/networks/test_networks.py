@@ -16,7 +16,10 @@ from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.networks.tone import SPREAD, face_tone, give_tone, take_tone
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 
-GENERATOR_WEIGHTS = {"original64": 82_062_470, "gan64": 12_901_934, "lite64": 3_185_315}
+GENERATOR_WEIGHTS = {"original64": 82_062_470, "gan64": 12_901_934, "lite64": 3_185_315} | {
+    "gan128": 17_091_246,
+    "gan256": 17_101_150,
+}
 
 
 @pytest.mark.parametrize("name", sorted(GENERATOR_WEIGHTS))
@@ -27,7 +30,9 @@ def test_recipe_has_the_weights_its_card_says(name):
     assert count == GENERATOR_WEIGHTS[name]
     card = (resources.models_folder() / name / "README.md").read_text("utf-8")
     assert f"{count:,}".replace(",", " ") in card
-    assert decoder.output.shape == (None, 64, 64, 4)
+    assert decoder.output.shape == (None, recipe.network.resolution, recipe.network.resolution, 4)
+    if recipe.adversarial:
+        assert build_discriminator(recipe.discriminator, recipe.network.resolution, "d").output.shape == (None, 8, 8, 1)
 
 
 def test_every_shipped_recipe_survives_json():

@@ -28,6 +28,7 @@ def given(tmp_path_factory) -> Path:
     for person in ("a", "b"):
         pictures = {name: random.uniform(-1, 1, (count, size, size, 3)) for name in ("warped", "target")}
         masks = {name: random.random((count, size, size, 1)) > 0.5 for name in ("face", "eyes", "mouth")}
+        masks["mix"] = random.random((count, 1, 1, 1))
         batches |= {f"{person}/{name}": value.astype(np.float32) for name, value in {**pictures, **masks}.items()}
     path = tmp_path_factory.mktemp("step") / "given.npz"
     np.savez(path, **{f"weights/{name}": value for name, value in arrays.items()}, **batches)

@@ -13,6 +13,7 @@ from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Statistics
 from faceswap_pipeline.train.batches import pose_chances, split
 from faceswap_pipeline.train.degrade import compress, degrade, draw_degradation
+from faceswap_pipeline.train.model import FOOL, JUDGE
 from faceswap_pipeline.train.monitor import Plateau
 
 R, M = 32, 40
@@ -46,6 +47,7 @@ def still(batch: int) -> dict[str, np.ndarray]:
         "displacement": np.zeros((batch, 5, 5, 2), np.float32),
         "gain": np.ones((batch, 3), np.float32),
         "offset": np.zeros((batch, 3), np.float32),
+        "mix": np.ones(batch, np.float32),
     }
 
 
@@ -145,6 +147,15 @@ def test_color_transfer_reaches_the_other_persons_statistics():
     low, high = own.means.min() - 1e-3, max(own.means.max(), 0.3) + 1e-3
     assert (moved > low).all() and (moved < high).all()
     assert np.abs(moved - own.means[drawn["index"]]).mean() > 0.05
+
+
+def test_mixup_wants_the_share_of_the_true_picture():
+    mix = np.array([0.0, 0.25, 1.0], np.float32)[:, None, None, None]
+    real, fake = np.ones((3, 4, 4, 3), np.float32), np.zeros((3, 4, 4, 3), np.float32)
+    share_of = lambda pictures: keras.ops.mean(pictures, axis=-1, keepdims=True)  # noqa: E731
+    assert float(JUDGE["mixup"](share_of, real, fake, mix)) == pytest.approx(0, abs=1e-7)
+    assert float(JUDGE["mixup"](lambda pictures: share_of(pictures) * 0, real, fake, mix)) > 0.3
+    assert float(FOOL["mixup"](np.ones((3, 2, 2, 1)))) == 0 < float(FOOL["mixup"](np.zeros((3, 2, 2, 1))))
 
 
 def test_similarity_map_equals_tensorflows():
