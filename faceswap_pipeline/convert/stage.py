@@ -195,7 +195,7 @@ class _Work:
         """Put the signed layers and their lines into the folder asked for; what the sidecar says of them."""
         if self.layers is None or self.frames is None:
             return {}
-        sign = FileSigner(self.frames.name, self._path, self._statement, self._identity)
+        sign = FileSigner(self._path, self._statement, self._identity)
         whole = make_folder(self._layers_folder.path / "signed")
         lines = "".join(self.layers.lines(index).read_text("utf-8") for index in range(segments))
         names = [json.loads(line)["file"] for line in lines.splitlines()]

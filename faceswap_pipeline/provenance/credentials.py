@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -151,22 +152,17 @@ def can_sign(path: Path) -> bool:
 class FileSigner:
     """Signs files that were made from one source, which is read only once."""
 
-    def __init__(self, title: str, source: Path, statement: Mapping[str, Any], identity: Identity) -> None:
-        """`title` is what the manifests call the work.
+    def __init__(self, source: Path, statement: Mapping[str, Any], identity: Identity) -> None:
+        """`source` is the video or picture that was changed: it becomes the parent, with the manifest it had itself.
 
-        `source` is the video or picture that was changed: it becomes the parent, with the manifest it had itself.
         `statement` is what our own assertion says, plain values. Raises OptionError when the source cannot be read.
         """
-        self._title, self._identity = title, identity
+        self._source, self._statement, self._identity = source, statement, identity
         self._context = Context(Settings.from_dict(_SETTINGS))
-        self._prepared = BytesIO()
         try:
-            with Builder(_definition(title, source, statement), self._context) as builder:
-                builder.set_intent(C2paBuilderIntent.EDIT)
-                _add_parent(builder, source)
-                builder.to_archive(self._prepared)
+            self._parent = _read_parent(source, self._context)
         except C2paError as error:
-            raise OptionError(f"{title} cannot be signed with {source} as its source: {error}") from error
+            raise OptionError(f"nothing can be signed with {source} as its source: {error}") from error
 
     def __call__(self, unsigned: Path, target: Path) -> dict[str, Any]:
         """Write `unsigned` with a signed manifest to `target`: aside, flushed, renamed. It must be its last write.
@@ -176,15 +172,17 @@ class FileSigner:
         """
         mime, authority = MIME_TYPES[target.suffix.lower()], self._identity.time_authority
         part = target.with_name(f".{target.name}.part")
-        self._prepared.seek(0)
         try:
             with (
                 storage_errors(target),
-                Builder({}, self._context).with_archive(self._prepared) as builder,
+                Builder(_definition(target.name, self._source, self._statement), self._context) as builder,
                 _signer(self._identity) as signer,
                 unsigned.open("rb") as before,
                 part.open("w+b") as after,
             ):
+                builder.set_intent(C2paBuilderIntent.EDIT)
+                if self._parent is not None:
+                    builder.add_ingredient_from_archive(BytesIO(self._parent))
                 store = builder.sign(signer, mime, before, after)
             sync_file(part)
             found = read_manifest(part, mime)
@@ -206,8 +204,8 @@ class FileSigner:
 def sign_file(
     unsigned: Path, target: Path, source: Path, statement: Mapping[str, Any], identity: Identity
 ) -> dict[str, Any]:
-    """`FileSigner` for a single file, which gives the work its name."""
-    return FileSigner(target.name, source, statement, identity)(unsigned, target)
+    """`FileSigner` for a single file."""
+    return FileSigner(source, statement, identity)(unsigned, target)
 
 
 def read_manifest(path: Path, mime: str | None = None) -> Manifest:
@@ -284,11 +282,16 @@ def _definition(title: str, source: Path, statement: Mapping[str, Any]) -> dict[
     return definition
 
 
-def _add_parent(builder: Builder, source: Path) -> None:
+def _read_parent(source: Path, context: Context) -> bytes | None:
+    """A source as manifests name it, ready to be put into several; None for kinds of files that carry no manifest."""
     mime = MIME_TYPES.get(source.suffix.lower())
-    if mime is not None:
-        with source.open("rb") as file:
-            builder.add_ingredient({"title": source.name, "relationship": "parentOf"}, mime, file)
+    if mime is None:
+        return None
+    name, archive = f"xmp:iid:{uuid.uuid4()}", BytesIO()
+    with Builder({}, context) as builder, source.open("rb") as file:
+        builder.add_ingredient({"title": source.name, "relationship": "parentOf", "instance_id": name}, mime, file)
+        builder.write_ingredient_archive(name, archive)
+    return archive.getvalue()
 
 
 def _signer(identity: Identity) -> Signer:

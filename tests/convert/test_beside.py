@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from faceswap_pipeline.convert.blend import Region
-from faceswap_pipeline.convert.compare import NAMES, Composition
+from faceswap_pipeline.convert.compare import NAMES, Comparison, Composition
 from faceswap_pipeline.convert.faces import Patch
 from faceswap_pipeline.convert.layers import draw_layer
 from faceswap_pipeline.convert.notice import Notice
@@ -164,6 +164,27 @@ def test_two_faces_that_overlap_make_one_layer():
     layer = draw_layer(Painted(plain, plain, patches, 2), lambda frame: frame)
     alpha = layer[..., 3:] / 255
     assert np.abs(ground * (1 - alpha) + layer[..., :3] * alpha - expected).max() < 2
+
+
+def test_a_comparison_keeps_variable_times(studio):
+    """Written by the video layer at the frames' own times; moviepy alone would make them even."""
+    info = replace(probe(studio.video), time_base=Fraction(1, 600))
+    times = [Fraction(ticks, 600) for ticks in (0, 20, 60, 70, 150)]
+    comparison = Comparison(studio.folder, info, FAST, lambda frame: frame)
+    with comparison.segment(0) as take:
+        for index, (time, after) in enumerate(zip(times, [*times[1:], Fraction(170, 600)], strict=True)):
+            frame = picture_frame(draw_frame(index), index, time, after - time)
+            take(Painted(frame, frame, [], 0))
+    made = list(read_frames(comparison.path(0)))
+    assert [frame.pts for frame in made] == times and made[-1].duration == Fraction(20, 600)
+
+
+def test_a_comparison_of_odd_sizes_is_even():
+    compose = Composition(399, 299)
+    picture = np.full((299, 399, 3), 200, np.uint8)
+    made = compose(picture, picture, np.zeros((299, 399), np.float32))
+    assert compose.size[0] == 1200 and compose.size[1] % 2 == 0 and made.shape == (compose.size[1], 1200, 3)
+    assert (made[-300:, :800] == 200).all() and not made[-300:, 800:].any()
 
 
 def test_large_pictures_are_reduced_in_a_comparison():

@@ -9,7 +9,14 @@ import pytest
 
 from faceswap_pipeline.errors import OptionError
 from faceswap_pipeline.provenance import credentials
-from faceswap_pipeline.provenance.credentials import can_sign, open_identity, own_identity, read_manifest, sign_file
+from faceswap_pipeline.provenance.credentials import (
+    FileSigner,
+    can_sign,
+    open_identity,
+    own_identity,
+    read_manifest,
+    sign_file,
+)
 from faceswap_pipeline.video.images import write_jpeg, write_png
 
 STATEMENT = {"run": "ab" * 32, "consent": "not recorded"}
@@ -63,6 +70,22 @@ def test_the_manifest_of_the_source_is_kept(tmp_path):
     sign_file(picture(tmp_path / "c.png", 7), tmp_path / "film.png", source, {"run": "2"}, own_identity())
     assert first["manifest"].encode() in (tmp_path / "film.png").read_bytes()
     assert read_manifest(tmp_path / "film.png").statement == {"run": "2"}
+
+
+def test_one_signer_signs_many_files_of_one_source(tmp_path, monkeypatch):
+    source, read = picture(tmp_path / "source.png"), []
+    original = credentials._read_parent
+    monkeypatch.setattr(credentials, "_read_parent", lambda *given: read.append(given) or original(*given))
+    sign = FileSigner(source, STATEMENT, own_identity())
+    labels = {
+        sign(picture(tmp_path / f"{level}.png", level), tmp_path / f"{level} signed.png")["manifest"]
+        for level in (10, 20)
+    }
+    assert len(labels) == 2 and len(read) == 1, "a manifest each, and the source was read once"
+    for level in (10, 20):
+        found = read_manifest(tmp_path / f"{level} signed.png")
+        assert found.state == "matches" and found.ours and found.statement == STATEMENT
+        assert b"source.png" in (tmp_path / f"{level} signed.png").read_bytes()
 
 
 def test_a_source_that_carries_no_manifest_is_named(tmp_path):
