@@ -21,8 +21,8 @@ from faceswap_pipeline.video.reader import Frame, read_frames
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STRIP, STRIP_WIDTH = 5, 300
-"""Frames in the strip, and the width of each picture, px."""
+STRIP, STRIP_SIDE = 5, 300
+"""Frames in the strip, and the longer side of each of their three pictures, px."""
 WORST_SIDE = 180
 """Side of each of the two crops of a frame that stands out, px."""
 DRAWN = 1500
@@ -54,7 +54,11 @@ def film_page(record: Mapping[str, Any], inputs: Inputs, progress: Progress) -> 
         Verdicts(verdicts(record)),
         *([Words("Note: " + "; ".join(record["notes"]))] if record["notes"] else []),
         Heading("Source, result and mask"),
-        Pictures(strip, "The same frames of source and result, and where the dataset says the face is.", STRIP_WIDTH),
+        Pictures(
+            strip,
+            "The same frames of source and result, and where the dataset says the face is.",
+            strip[0][0].shape[1] if strip else STRIP_SIDE,
+        ),
     ]
     for group, title in GROUP_TITLES.items():
         if not any(entry["group"] == group for entry in record["metrics"].values()):
@@ -224,7 +228,7 @@ def _read_pictures(
             found = records.get(source.index, [])
             pictures[source.index] = _side_by_side(source, result, found, inputs.faces.crop_size)
             if source.index in chosen:
-                strip += _strip_row(source, result, found, inputs)
+                strip.append((_strip_row(source, result, found, inputs), f"{float(source.pts):.2f} s"))
             advance(1)
     return pictures, strip
 
@@ -241,16 +245,16 @@ def _side_by_side(source: Frame, result: Frame, records: Sequence[FaceRecord], c
     return np.hstack(shown)
 
 
-def _strip_row(source: Frame, result: Frame, records: Sequence[FaceRecord], inputs: Inputs) -> list[tuple[Image, str]]:
-    """Source, result and mask of one frame, small."""
+def _strip_row(source: Frame, result: Frame, records: Sequence[FaceRecord], inputs: Inputs) -> Image:
+    """Source, result and mask of one frame side by side."""
     mask, whole = np.zeros((source.height, source.width), np.uint8), (source.width, source.height)
     for record in records:
         if inputs.faces.has_mask(record, "face"):
             back = invert_matrix(record.matrix)
             mask = np.maximum(mask, warp(inputs.faces.mask(record, "face"), back, whole, "linear", "zero"))
-    size = (STRIP_WIDTH, max(1, round(STRIP_WIDTH * source.height / source.width)))
-    shown = ((source.rgb, "source"), (result.rgb, "result"), (mask, "mask"))
-    return [(resize(image, size), f"{words}, {float(source.pts):.2f} s") for image, words in shown]
+    shrink = min(STRIP_SIDE / source.width, STRIP_SIDE / source.height)
+    size = (max(1, round(shrink * source.width)), max(1, round(shrink * source.height)))
+    return np.hstack([resize(image, size) for image in (source.rgb, result.rgb, np.repeat(mask[..., None], 3, 2))])
 
 
 def _reason(entry: Mapping[str, Any]) -> str:
