@@ -76,6 +76,7 @@ def compare(clip: Path, every: int, min_face: float, out: Path | None) -> Compar
         result.frames += 1
         least = min_face * min(frame.width, frame.height)
         rows = package.detect_faces(frame.rgb, output_type="numpy", box_format="xyxy")
+        anything = np.array([row[1:5] for row in rows], np.float64).reshape(-1, 4)
         rows = [row for row in rows if row[5] > SCORE and np.sqrt(np.prod(row[3:5] - row[1:3])) >= least]
         theirs = np.array([row[1:5] for row in rows], np.float64).reshape(-1, 4)
         boxes, scores = ours.get(frame.index, (np.zeros((0, 4)), np.zeros(0)))
@@ -86,7 +87,8 @@ def compare(clip: Path, every: int, min_face: float, out: Path | None) -> Compar
             if near < FOUND:
                 result.missed.append((frame.index, box, float(row[5]), float(near)))
                 save(out, f"{clip.stem}_{frame.index:05d}_missed_{len(result.missed)}.png", frame.rgb, box, boxes)
-        for box, score, near in zip(boxes, scores, overlap.max(0, initial=0), strict=True):
+        # Neither too unsure nor too small to count against us, so not to count as lacking either.
+        for box, score, near in zip(boxes, scores, box_iou(anything, boxes).max(0, initial=0), strict=True):
             if near < NEAR:
                 result.extra.append((frame.index, box, float(score)))
                 save(out, f"{clip.stem}_{frame.index:05d}_extra_{len(result.extra)}.png", frame.rgb, box, theirs)
