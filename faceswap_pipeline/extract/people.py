@@ -18,6 +18,8 @@ SAMPLE_SIZE = 64
 SAME = 0.115
 """Tracks nearer than this (`distance_between`) are taken for one person. Measured on filmed and rendered people: 0.01
 to 0.11 between pieces of one person's film, 0.12 to 0.3 between persons."""
+UNSURE = 0.16
+"""Persons with tracks nearer than this may be one after all."""
 _CELLS, _DIRECTIONS = 8, 8
 
 
@@ -76,13 +78,7 @@ def group(tracks: Sequence[TrackLook]) -> list[int]:
     tracks share a frame: nobody is in one picture twice.
     """
     count = len(tracks)
-    looks = [np.array([descriptor(sample) for sample in track.samples]) for track in tracks]
-    distance = np.full((count, count), np.inf)
-    for high in range(1, count):
-        for low in range(high):
-            if not _together(tracks[low], tracks[high]):
-                near = float(np.percentile(1 - looks[low] @ looks[high].T, 25))
-                distance[low, high] = distance[high, low] = near
+    distance = _distances(tracks)
     members = {index: [index] for index in range(count)}
     while len(members) > 1 and distance.min() < SAME:
         low, high = sorted(divmod(int(distance.argmin()), count))
@@ -99,6 +95,33 @@ def group(tracks: Sequence[TrackLook]) -> list[int]:
         for index in members:
             persons[index] = number
     return persons
+
+
+def doubts(tracks: Sequence[TrackLook], persons: Sequence[int]) -> list[tuple[int, int, float]]:
+    """Pairs of persons (numbers of `group`) who may be one, with how far apart their nearest tracks are, in order."""
+    distance = _distances(tracks)
+    numbers = np.array(persons)
+    pairs = []
+    for high in range(1, max(persons, default=-1) + 1):
+        for low in range(high):
+            between = distance[np.ix_(numbers == low, numbers == high)]
+            # One shared picture is enough to know that they are two.
+            if np.isfinite(between).all() and between.min(initial=np.inf) < UNSURE:
+                pairs.append((low, high, float(between.min())))
+    return sorted(pairs, key=lambda pair: pair[2])
+
+
+def _distances(tracks: Sequence[TrackLook]) -> NDArray[np.float64]:
+    """How unlike the faces of any two tracks are, (N, N); infinite for tracks that share a frame, and to themselves."""
+    count = len(tracks)
+    looks = [np.array([descriptor(sample) for sample in track.samples]) for track in tracks]
+    distance = np.full((count, count), np.inf)
+    for high in range(1, count):
+        for low in range(high):
+            if not _together(tracks[low], tracks[high]):
+                near = float(np.percentile(1 - looks[low] @ looks[high].T, 25))
+                distance[low, high] = distance[high, low] = near
+    return distance
 
 
 def contact_sheet(persons: Sequence[tuple[int, int, float, Sequence[Image]]], chosen: Sequence[int]) -> Image:

@@ -29,6 +29,7 @@ from faceswap_pipeline.geometry import invert_matrix, transform_points
 from faceswap_pipeline.imaging import Image, resize, sharpness, warp
 from faceswap_pipeline.options import seconds
 from faceswap_pipeline.progress import Progress
+from faceswap_pipeline.report import Level
 from faceswap_pipeline.storage import keep_old, remove_folder
 from faceswap_pipeline.video.images import read_image, write_jpeg
 from faceswap_pipeline.video.info import file_sha256, probe
@@ -106,9 +107,13 @@ def extract_faces(
             _cut_crops(dataset, Path(inputs[index]), scan, own, persons, options, progress)
         _mark_blurred(dataset, options)
         rows = list(_frame_rows(dataset, scans, faces))
-        dataset.write_artifact("report.html", dataset_page(dataset, rows, sheet).encode())
+        notes = _how_sure(faces, persons)
+        dataset.write_artifact("report.html", dataset_page(dataset, rows, sheet, notes).encode())
         dataset.finish(rows)
         _summary(dataset, scans, progress)
+        for level, text in notes:
+            if level == "fair":
+                progress.warn(text)
     return dataset
 
 
@@ -192,6 +197,25 @@ def _persons(faces: Sequence[_Face]) -> list[int]:
     for face, number in zip(with_look, numbers, strict=True):
         persons[face.number] = number
     return persons
+
+
+def _how_sure(faces: Sequence[_Face], persons: list[int]) -> list[tuple[Level, str]]:
+    """How surely the persons were told apart, in words."""
+    count = len(set(persons))
+    if count < 2:
+        return []
+    with_look = [face for face in faces if face.look.samples]
+    unsure = people.doubts([face.look for face in with_look], [persons[face.number] for face in with_look])
+    if not unsure:
+        return [("good", f"{count} persons, told apart without doubt.")]
+    pairs = ", ".join(f"{low} and {high} ({distance:.2f})" for low, high, distance in unsure[:5])
+    return [
+        (
+            "fair",
+            f"{count} persons, but some may be one: {pairs}. Up to {people.SAME} apart counts as the same; compare "
+            "them in people.jpg. --person all keeps everyone.",
+        )
+    ]
 
 
 def _choose(

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceswap_pipeline.extract.people import SAME, TrackLook, contact_sheet, descriptor, distance_between, group
+from faceswap_pipeline.extract.people import SAME, TrackLook, contact_sheet, descriptor, distance_between, doubts, group
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,16 @@ def test_nobody_is_in_one_picture_twice(crops):
     a, _ = crops
     assert len(set(group([look(0, 20, a[:4]), look(15, 30, a[4:8])]))) == 2
     assert group([]) == []
+
+
+def test_persons_who_may_be_one_are_named(crops):
+    a, b = crops
+    tracks = [look(0, 59, a[:4]), look(60, 99, a[8:12]), look(100, 120, b[:4])]
+    assert doubts(tracks, [0, 0, 1]) == []
+    (pair,) = doubts(tracks, [0, 1, 2])
+    assert pair[:2] == (0, 1) and pair[2] < SAME
+    assert doubts([look(0, 59, a[:4]), look(30, 99, a[8:12])], [0, 1]) == [], "seen together: two for sure"
+    assert doubts([], []) == []
 
 
 def test_contact_sheet_has_a_row_for_each_person(crops):
