@@ -47,10 +47,21 @@ class Swapper(Protocol):
 class NetworkSwapper:
     """The shared encoder and one decoder, compiled for one batch size; smaller batches are filled up."""
 
-    def __init__(self, recipe: Recipe, arrays: dict[str, NDArray], person: str, batch: int) -> None:
-        """`person` is whose face comes out, `a` or `b`. Raises WeightsError when `arrays` are of another recipe."""
+    def __init__(
+        self,
+        recipe: Recipe,
+        arrays: dict[str, NDArray],
+        person: str,
+        batch: int,
+        tone: dict[str, list[float]] | None = None,
+    ) -> None:
+        """`person` is whose face comes out, `a` or `b`, in the `tone` that person usually has.
+
+        Raises WeightsError when `arrays` are of another recipe.
+        """
         from faceswap_pipeline.backend import compile_inference
         from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, swap_faces
+        from faceswap_pipeline.networks.tone import Tone
         from faceswap_pipeline.networks.weights import set_arrays
 
         self._network, self._batch = recipe.network, batch
@@ -58,8 +69,9 @@ class NetworkSwapper:
         encoder, decoder = build_encoder(recipe.network), build_decoder(recipe.network, name)
         set_arrays("encoder", encoder.variables, arrays)
         set_arrays(name, decoder.variables, arrays)
+        wanted = Tone.from_json(tone) if tone else None
         self._infer = compile_inference(
-            lambda pictures, faces: swap_faces(encoder, decoder, pictures, faces, recipe.network),
+            lambda pictures, faces: swap_faces(encoder, decoder, pictures, faces, recipe.network, wanted),
             [*encoder.variables, *decoder.variables],
         )
 
@@ -95,4 +107,5 @@ def load_swapper(run: TrainingRun, person: str, batch: int) -> tuple[NetworkSwap
     best = run.load_best()
     if best is None:
         raise RunError(f"{run.path} holds no trained weights yet: run `swap train` until its first save")
-    return NetworkSwapper(Recipe.from_json(run.manifest["recipe"]), dict(best.arrays), person, batch), best
+    recipe, tone = Recipe.from_json(run.manifest["recipe"]), run.manifest.get(person, {}).get("tone")
+    return NetworkSwapper(recipe, dict(best.arrays), person, batch, tone), best

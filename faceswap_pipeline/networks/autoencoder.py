@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.networks.blocks import Icnr, OwnMap, PixelShuffle, SelfAttention, down, residual, up
 from faceswap_pipeline.networks.recipe import NetworkRecipe
-from faceswap_pipeline.networks.tone import face_tone, give_tone, take_tone
+from faceswap_pipeline.networks.tone import Tone, face_tone, give_tone, take_tone
 
 
 def build_encoder(recipe: NetworkRecipe) -> keras.Model:
@@ -89,16 +89,20 @@ def encoder_input(pictures: Any, face: Any, recipe: NetworkRecipe) -> Any:
     return pictures * face if recipe.face_only else pictures
 
 
-def swap_faces(encoder: Any, decoder: Any, pictures: Any, face: Any, recipe: NetworkRecipe) -> Any:
+def swap_faces(
+    encoder: Any, decoder: Any, pictures: Any, face: Any, recipe: NetworkRecipe, wanted: Tone | None = None
+) -> Any:
     """Pictures (B, R, R, 3) -1..1 and their face masks (B, R, R, 1) 0..1 as another person: (B, R, R, 4).
 
-    With a tone-free recipe the colours come out in the tone of the picture that went in.
+    With a tone-free recipe the colours come out in the tone `wanted`, by default that of the picture that went in. A
+    swap wants the tone that the other person usually has: a beard or dark brows give a face a contrast of its own,
+    which on the other's face turns eyes and brows black.
     """
     if not recipe.tone_free:
         return decoder(encoder(encoder_input(pictures, face, recipe), training=False), training=False)
     tone = face_tone(pictures, face)
     made = decoder(encoder(encoder_input(take_tone(pictures, tone), face, recipe), training=False), training=False)
-    return ops.concatenate([give_tone(made[..., :3], tone), made[..., 3:]], axis=-1)
+    return ops.concatenate([give_tone(made[..., :3], wanted or tone), made[..., 3:]], axis=-1)
 
 
 def picture_and_mask(x, recipe: NetworkRecipe):

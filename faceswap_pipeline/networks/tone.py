@@ -6,8 +6,9 @@ What is left is shape, shading and texture. It is Reinhard et al.'s colour trans
 2001) with one fixed look as its target.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 from keras import ops
 
 SPREAD = 0.33
@@ -23,6 +24,15 @@ class Tone(NamedTuple):
     """(B, 1, 1, 3) inside the face, -1..1."""
     spread: Any
     """(B, 1, 1, 3) standard deviation inside the face."""
+
+    def to_json(self) -> dict[str, list[float]]:
+        """One picture's tone, or a person's, as JSON values."""
+        return {name: [round(float(value), 5) for value in np.ravel(part)] for name, part in self._asdict().items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, list[float]]) -> Self:
+        """What `to_json` gave, to be broadcast: each (1, 1, 1, 3)."""
+        return cls(*(np.reshape(values[name], (1, 1, 1, 3)).astype(np.float32) for name in cls._fields))
 
 
 def face_tone(pictures: Any, face: Any) -> Tone:

@@ -16,6 +16,7 @@ from faceswap_pipeline.imaging import to_float
 from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, swap_faces
 from faceswap_pipeline.networks.discriminator import build_discriminator
 from faceswap_pipeline.networks.recipe import Recipe
+from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Batch
@@ -63,7 +64,7 @@ class SwapModel:
         if self.discriminator:
             self.discriminator_optimizer.build(self.discriminator_weights)
         self._steps: dict[bool, Any] = {}
-        self._swap: dict[str, Any] = {}
+        self._swap: dict[tuple[str, bool], Any] = {}
 
     def _build_generator(self) -> dict[str, keras.Model]:
         network = self.recipe.network
@@ -170,16 +171,21 @@ class SwapModel:
         judge = lambda pictures: network(ops.concatenate([pictures, batch.warped], -1), training=True)  # noqa: E731
         return JUDGE[self.recipe.discriminator.loss](judge, batch.target, ops.stop_gradient(fake), batch.mix)
 
-    def swap(self, views: NDArray[np.uint8], person: str) -> NDArray[np.float32]:
-        """Views (B, R, R, 6), colours and masks, through the averaged networks as `person` -> (B, R, R, 4)."""
-        if person not in self._swap:
+    def swap(self, views: NDArray[np.uint8], person: str, wanted: Tone | None = None) -> NDArray[np.float32]:
+        """Views (B, R, R, 6), colours and masks, through the averaged networks as `person` -> (B, R, R, 4).
+
+        `wanted` is the tone of the result where the recipe is tone-free; by default each view's own. Give a person the
+        same one each time.
+        """
+        key = (person, wanted is None)
+        if key not in self._swap:
             encoder, decoder = self.average["encoder"], self.average[f"decoder_{person}"]
             network = self.recipe.network
-            self._swap[person] = compile_inference(
-                lambda pictures, face: swap_faces(encoder, decoder, pictures, face, network),
+            self._swap[key] = compile_inference(
+                lambda pictures, face: swap_faces(encoder, decoder, pictures, face, network, wanted),
                 [*encoder.variables, *decoder.variables],
             )
-        return self._swap[person](to_float(views[..., :3]), views[..., 3:4] / np.float32(255))
+        return self._swap[key](to_float(views[..., :3]), views[..., 3:4] / np.float32(255))
 
     def arrays(self) -> dict[str, NDArray]:
         """Everything that an exact resume needs, by name."""

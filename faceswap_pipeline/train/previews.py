@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline.imaging import resize, to_uint8
+from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.train.model import SwapModel
 
 COLUMNS = 6
@@ -18,12 +19,15 @@ SHOWN_SIDE = 128
 """Side of a face in the preview, px, where the network's own is smaller."""
 
 
-def preview(model: SwapModel, held_out: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Eight rows: A, A->A, A->B, its mask; B, B->B, B->A, its mask. `held_out`: views uint8 (V, R, R, 6)."""
+def preview(model: SwapModel, held_out: dict[str, NDArray[np.uint8]], tones: dict[str, Tone]) -> NDArray[np.uint8]:
+    """Eight rows: A, A->A, A->B, its mask; B, B->B, B->A, its mask.
+
+    `held_out`: views uint8 (V, R, R, 6); `tones`: what each person usually looks like.
+    """
     rows = []
     for own, other in (("a", "b"), ("b", "a")):
         faces = held_out[own][np.linspace(0, len(held_out[own]) - 1, COLUMNS).astype(int)]
-        itself, swapped = model.swap(faces, own), model.swap(faces, other)
+        itself, swapped = model.swap(faces, own), model.swap(faces, other, tones[other])
         masks = np.repeat(swapped[..., 3:] * 2 - 1, 3, axis=-1)
         rows += [faces[..., :3], to_uint8(itself[..., :3]), to_uint8(swapped[..., :3]), to_uint8(masks)]
     shown = max(SHOWN_SIDE, rows[0].shape[1])

@@ -26,6 +26,7 @@ from faceswap_pipeline.backend import (
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import OptionError, RunError
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
+from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun, read_consent
@@ -73,6 +74,8 @@ def train_swap(
         progress.note(why)
         share = memory_bytes() / 4 / len(PERSONS)
         faces = {name: load_faces(datasets[name], recipe.network, share, progress) for name in PERSONS}
+        tones = {name: usual_tone(faces[name]).to_json() for name in PERSONS}
+        run.update_manifest(**{name: {**entries[name], "tone": tones[name]} for name in PERSONS})
         model = SwapModel(recipe, options.seed)
         journey = resume(run, model, progress) or _start(model, faces, options, progress)
         Trainer(run, SwapLesson(model, faces, options.seed), journey, options, progress).train()
@@ -160,7 +163,8 @@ def _open_run(
                     )
             if known["sha256"] != entries[person]["sha256"]:
                 progress.note(f"{entries[person]['path']} has changed since the last call: going on with the new faces")
-        run.update_manifest(**entries, options=options.to_json(), backend=backend_name(), versions=versions())
+        kept = {person: {**run.manifest[person], **entries[person]} for person in PERSONS}
+        run.update_manifest(**kept, options=options.to_json(), backend=backend_name(), versions=versions())
         _record_consent(run, consent, progress)
     except BaseException:
         run.close()
@@ -178,7 +182,8 @@ def _record_consent(run: TrainingRun, file: Path | None, progress: Progress) -> 
 
 def _check_same(run: TrainingRun, recipe: Recipe, options: TrainOptions) -> None:
     """Raise RunError when an existing run was made with another recipe, seed or base."""
-    known = run.manifest
+    # An older version may have written a recipe with fewer fields: what is missing has its default.
+    known = {**run.manifest, "recipe": Recipe.from_json(run.manifest["recipe"]).to_json()}
     asked = {"recipe": recipe.to_json(), "seed": options.seed, "base": base_entry(options.base)}
     different = [name for name, value in asked.items() if known[name] != value]
     if different:
@@ -270,6 +275,7 @@ class SwapLesson:
         self._statistics = {person: faces[person].statistics for person in PERSONS}
         self._crops = {person: resident(faces[person].train) for person in PERSONS}
         self._held_out = {person: central_views(faces[person].held_out, self.recipe) for person in PERSONS}
+        self._tones = {person: usual_tone(faces[person]) for person in PERSONS}
         self._validation = Validation(model, self._held_out)
 
     @property
@@ -301,11 +307,17 @@ class SwapLesson:
 
     def preview(self) -> NDArray[np.uint8]:
         """Held-out faces, themselves again, swapped, and the masks."""
-        return preview(self.model, self._held_out)
+        return preview(self.model, self._held_out, self._tones)
 
     def fresh_arrays(self) -> dict[str, NDArray]:
         """Of networks that have not learnt anything."""
         return SwapModel(self.recipe, self._seed).arrays()
+
+
+def usual_tone(faces: Faces) -> Tone:
+    """The tone that a person mostly has: the median over the faces to train on, each part (1, 1, 1, 3)."""
+    known = faces.statistics
+    return Tone(*(np.median(part, 0).reshape(1, 1, 1, 3) for part in (known.means, known.deviations)))
 
 
 def central_views(faces: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:

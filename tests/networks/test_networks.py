@@ -13,7 +13,7 @@ from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder,
 from faceswap_pipeline.networks.blocks import Icnr, PixelShuffle, SelfAttention, SpectralConv2D
 from faceswap_pipeline.networks.discriminator import build_discriminator
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
-from faceswap_pipeline.networks.tone import SPREAD, face_tone, give_tone, take_tone
+from faceswap_pipeline.networks.tone import SPREAD, Tone, face_tone, give_tone, take_tone
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 
 GENERATOR_WEIGHTS = {"original64": 82_062_470, "gan64": 12_901_934, "lite64": 3_185_315} | {
@@ -139,6 +139,14 @@ def test_another_tone_goes_through_a_tone_free_network_and_comes_out_again():
     other = keras.ops.convert_to_numpy(swap_faces(encoder, decoder, picture * gain + offset, face, recipe))
     np.testing.assert_allclose(other[..., :3], one[..., :3] * gain + offset, atol=0.02)
     np.testing.assert_allclose(other[..., 3], one[..., 3], atol=0.01)
+    wanted = Tone.from_json({"mean": [0.1, 0.0, -0.1], "spread": [0.2, 0.15, 0.1]})
+    assert Tone.from_json(wanted.to_json()).to_json() == wanted.to_json()
+    first, second = (
+        keras.ops.convert_to_numpy(swap_faces(encoder, decoder, each, face, recipe, wanted))
+        for each in (picture, picture * gain + offset)
+    )
+    np.testing.assert_allclose(second, first, atol=0.02)
+    assert np.abs(first[..., :3] - one[..., :3]).max() > 0.05
 
 
 def test_a_persons_decoder_is_the_general_one_with_the_identity_folded_in():

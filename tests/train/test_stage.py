@@ -170,3 +170,17 @@ def test_a_bad_consent_file_leaves_no_run_behind(faces, recipe, tmp_path):
     with pytest.raises(RunError):
         train_swap(*faces, tmp_path / "run", options(recipe), consent=tmp_path / "consent.toml")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_an_older_version_goes_on_and_learns_the_persons_tones(faces, recipe, tmp_path):
+    train_swap(*faces, tmp_path / "run", options(recipe, steps=2))
+    path = tmp_path / "run/run.json"
+    manifest = json.loads(path.read_text())
+    del manifest["recipe"]["network"]["tone_free"], manifest["recipe"]["train"]["degrade"], manifest["b"]["tone"]
+    path.write_text(json.dumps(manifest))
+    run = train_swap(*faces, tmp_path / "run", options(recipe, steps=3))
+    tone = run.manifest["b"]["tone"]
+    assert run.manifest["steps"] == 3 and len(tone["mean"]) == len(tone["spread"]) == 3
+    assert tone["mean"][0] < run.manifest["a"]["tone"]["mean"][0], "b's skin is darker"
+    again = train_swap(*faces, tmp_path / "run", options(recipe, steps=3))
+    assert again.manifest["b"]["tone"] == tone
