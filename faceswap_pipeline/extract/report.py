@@ -131,12 +131,16 @@ def _count_advice(count: int) -> tuple[Level, str]:
 
 def _turn_advice(yaw: NDArray[np.float64]) -> list[tuple[Level, str]]:
     lines: list[tuple[Level, str]] = []
-    sides = {"look left": yaw < -SIDE, "look straight ahead": abs(yaw) <= SIDE, "look right": yaw > SIDE}
+    sides = {
+        f"look left (over {SIDE:g} degrees)": yaw < -SIDE,
+        f"look ahead (within {SIDE:g} degrees)": abs(yaw) <= SIDE,
+        f"look right (over {SIDE:g} degrees)": yaw > SIDE,
+    }
     for words, there in sides.items():
         share = float(there.mean())
         if share < 0.05:
             few = "None" if not there.any() else f"Only {share:.1%}" if share < 0.01 else f"Only {share:.0%}"
-            lines.append(("fair", f"{few} of the faces {words} ({SIDE:g} degrees): such views will be guessed."))
+            lines.append(("fair", f"{few} of the faces {words}: such views will be guessed."))
     low, high = np.percentile(yaw, [1, 99])
     return lines or [("good", f"The head turns from {low:.0f} to {high:.0f} degrees, both sides well seen.")]
 
