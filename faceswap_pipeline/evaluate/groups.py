@@ -3,15 +3,21 @@
 In: `FramePair`s and `FacePair`s. Out: `Findings`.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import MeanFace
 from faceswap_pipeline.evaluate.pairs import FacePair, FramePair
+from faceswap_pipeline.geometry import Array
+
+LONG_TRACK, FEWEST_ALIKE = 12, 5
+"""Faces from which a track has a usual look of its own, and those without which nothing is usual."""
 
 
 @dataclass(frozen=True)
@@ -102,3 +108,23 @@ def root_mean_square(values: ArrayLike) -> float:
     """The quadratic mean; NaN when empty."""
     array = np.asarray(values, np.float64)
     return float(np.sqrt(np.mean(array**2))) if array.size else float("nan")
+
+
+def cohorts(tracks: Sequence[int], persons: Sequence[int]) -> NDArray[np.int_]:
+    """A number (N,) for each face; those of one number are compared with each other: the faces of a track, and of short
+    tracks (single pictures are tracks of one) all those of a person.
+    """
+    counts = Counter(tracks)
+    return np.array([t if counts[t] >= LONG_TRACK else -1 - p for t, p in zip(tracks, persons, strict=True)], int)
+
+
+def without_usual(values: Array, groups: NDArray[np.int_]) -> Array:
+    """Values (N, ...) less the median of their cohort (N,): what does not change over the film is left out.
+
+    NaN in cohorts too small to have anything usual.
+    """
+    left = values.astype(np.float64)
+    for group in set(groups.tolist()):
+        own = groups == group
+        left[own] = left[own] - np.median(left[own], 0) if own.sum() >= FEWEST_ALIKE else np.nan
+    return left

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline.detection.meanface import fit_pose
-from faceswap_pipeline.evaluate.groups import Findings, Group, Series, Subject
+from faceswap_pipeline.evaluate.groups import Findings, Group, Series, Subject, cohorts, without_usual
 from faceswap_pipeline.evaluate.pairs import FacePair
 from faceswap_pipeline.geometry import Array
 from faceswap_pipeline.imaging import Image
@@ -40,7 +40,7 @@ class Performance(Group):
         self._mean_face = subject.mean_face
         five = subject.mean_face.five
         self._eye_distance = float(np.linalg.norm(five[1, :2] - five[0, :2])) * subject.face_height
-        self._faces: list[tuple[int, int]] = []
+        self._faces: list[tuple[int, int, int]] = []
         self._fives: list[tuple[Array, Array]] = []
         self._angles: list[tuple[float, float, float]] = []
         self._patches: dict[str, list[tuple[int, Image, Image]]] = defaultdict(list)
@@ -52,24 +52,28 @@ class Performance(Group):
             if kind in face.masks and face.masks[kind].any():
                 before, after = (patch(picture, face.masks[kind]) for picture in (face.source, face.result))
                 self._patches[name].append((len(self._faces), before, after))
-        self._faces.append((record.frame, record.track))
+        self._faces.append((record.frame, record.track, record.person))
         self._fives.append((face.source_five, face.result_five))
         self._angles.append((record.yaw, record.pitch, record.roll))
 
     def finish(self) -> Findings:
         """The figures."""
         found = Findings()
-        frames, tracks = np.array(self._faces, int).reshape(-1, 2).T
+        frames = [frame for frame, _, _ in self._faces]
+        alike = cohorts(*([face[i] for face in self._faces] for i in (1, 2)))
         source, result = np.array(self._fives).reshape(-1, 2, 5, 2).transpose(1, 0, 2, 3)
         offset = (result - source) / self._eye_distance
-        moving = without_usual(offset, tracks)
-        turned = pose_differences(self._poses(source), self._poses(result), tracks)
+        moving = without_usual(offset, alike)
+        turned = pose_differences(self._poses(source), self._poses(result), alike)
         for name, values in (
             ("landmark_distance", np.linalg.norm(offset, axis=-1).mean(-1)),
             ("landmark_motion", np.linalg.norm(moving, axis=-1).mean(-1)),
             ("pose_difference", turned),
         ):
-            found.put_series(name, Series(frames.tolist(), values.tolist()), "the film shows no face")
+            series = Series()
+            for frame, value in zip(frames, values, strict=True):
+                series.add(frame, value)
+            found.put_series(name, series, "too few faces are seen to tell what is usual")
         for name, kind in REGIONS.items():
             kept = self._patches[name]
             if len(kept) < FEWEST_FACES:
@@ -79,7 +83,7 @@ class Performance(Group):
                 continue
             rows = [row for row, _, _ in kept]
             before, after = (np.array([patches[side] for patches in kept]) for side in (1, 2))
-            share = movement_found(before, after, np.array(self._angles)[rows], tracks[rows])
+            share = movement_found(before, after, np.array(self._angles)[rows], alike[rows])
             found.values[name] = max(0.0, share)
         return found
 
@@ -91,20 +95,12 @@ class Performance(Group):
         return np.stack([np.asarray(angle) for angle in (pose.yaw, pose.pitch, pose.roll)], -1)
 
 
-def without_usual(offset: Array, tracks: NDArray[np.int_]) -> Array:
-    """Offsets (N, ...) less the median of their track (N,): what another face's proportions explain is left out."""
-    moving = offset.copy()
-    for track in set(tracks.tolist()):
-        moving[tracks == track] -= np.median(offset[tracks == track], 0)
-    return moving
-
-
-def pose_differences(first: Array, second: Array, tracks: NDArray[np.int_]) -> Array:
+def pose_differences(first: Array, second: Array, alike: NDArray[np.int_]) -> Array:
     """How far apart (N,) two ways of holding the head are, yaw, pitch and roll (N, 3) in degrees, less their usual
-    difference in each track (N,): the length of the rotation between them, to first order.
+    difference in each cohort (N,): the length of the rotation between them, to first order.
     """
     apart = (second - first + 180) % 360 - 180
-    return np.linalg.norm(without_usual(apart, tracks), axis=1)
+    return np.linalg.norm(without_usual(apart, alike), axis=1)
 
 
 def patch(crop: Image, mask: Image) -> Image:
@@ -115,14 +111,15 @@ def patch(crop: Image, mask: Image) -> Image:
 
 
 def movement_found(
-    source: Image, result: Image, poses: Array, tracks: NDArray[np.int_], wanted: int = COMPONENTS_WANTED
+    source: Image, result: Image, poses: Array, alike: NDArray[np.int_], wanted: int = COMPONENTS_WANTED
 ) -> float:
     """Share of the movement in `source` patches (N, h, w) that can be read off the `result` ones: 1 all, 0 none.
 
-    What the head's turn `poses` (N, 3) explains is taken out of both first, and each track's usual look. It can come
+    What the head's turn `poses` (N, 3) explains is taken out of both first, and the usual look of each cohort
+    `alike` (N,). It can come
     out below 0 where chance is mistaken for movement.
     """
-    causes = _pose_terms(poses, tracks)
+    causes = _pose_terms(poses, alike)
     read = _components(_less_explained(_evened(result), causes), COMPONENTS_READ)
     aim = _components(_less_explained(_evened(source), causes), wanted)
     read = read / np.maximum(read.std(0), 1e-9)
@@ -147,11 +144,11 @@ def _evened(patches: Image) -> Array:
     return rows / np.maximum(rows.std(1, keepdims=True), FLAT)
 
 
-def _pose_terms(poses: Array, tracks: NDArray[np.int_]) -> Array:
-    """Columns (N, C): one for each track, the angles, their squares and yaw times pitch."""
+def _pose_terms(poses: Array, alike: NDArray[np.int_]) -> Array:
+    """Columns (N, C): one for each cohort, the angles, their squares and yaw times pitch."""
     spread = np.maximum(poses.std(0), 1.0)
     angles = (poses - poses.mean(0)) / spread
-    own = [tracks == track for track in sorted(set(tracks.tolist()))]
+    own = [alike == cohort for cohort in sorted(set(alike.tolist()))]
     return np.column_stack([np.stack(own, 1), angles, angles**2, angles[:, 0] * angles[:, 1]]).astype(np.float64)
 
 

@@ -10,7 +10,15 @@ from collections import defaultdict, deque
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.evaluate.groups import Findings, Group, Series, Subject, root_mean_square
+from faceswap_pipeline.evaluate.groups import (
+    Findings,
+    Group,
+    Series,
+    Subject,
+    cohorts,
+    root_mean_square,
+    without_usual,
+)
 from faceswap_pipeline.evaluate.pairs import FacePair
 from faceswap_pipeline.geometry import Array, decompose_similarity, fit_similarity
 from faceswap_pipeline.imaging import Image, resize
@@ -30,14 +38,14 @@ class Steadiness(Group):
         self._last: dict[int, deque[tuple[int, Array, Array]]] = defaultdict(lambda: deque(maxlen=3))
         self._jumps: list[tuple[int, float, float]] = []
         self._flicker = Series()
-        self._scales: dict[int, list[tuple[int, float]]] = defaultdict(list)
+        self._scales: list[tuple[int, int, int, float]] = []
 
     def see_face(self, face: FacePair) -> None:
         """Compare with the two frames before."""
         record = face.record
         fives = np.stack([face.source_five, face.result_five]) / self._eye_distance
         scale = decompose_similarity(fit_similarity(face.source_five, face.result_five)).scale
-        self._scales[record.track].append((record.frame, float(np.log(max(scale, 1e-6)))))
+        self._scales.append((record.frame, record.track, record.person, float(np.log(max(scale, 1e-6)))))
         change = np.where(face.inside[..., None], face.result.astype(np.float32) - face.source, 0)
         last = self._last[record.track]
         last.append((record.frame, fives, cell_means(change, face.masks.get("face"))))
@@ -62,16 +70,14 @@ class Steadiness(Group):
         if self._flicker.values:
             found.series["flicker"] = self._flicker
         found.put("flicker", root_mean_square(self._flicker.values), why)
+        frames, tracks, persons, scales = zip(*self._scales, strict=True) if self._scales else ((), (), (), ())
         sizes = Series()
-        for steps in self._scales.values():
-            usual = float(np.median([value for _, value in steps]))
-            for frame, value in steps:
-                sizes.add(frame, 100 * abs(value - usual))
-        found.put("scale_wobble", root_mean_square(sizes.values), "the film shows no face")
+        for frame, value in zip(frames, without_usual(np.array(scales), cohorts(tracks, persons)), strict=True):
+            sizes.add(frame, 100 * abs(value))
+        found.put("scale_wobble", root_mean_square(sizes.values), "too few faces are seen to tell what is usual")
         if sizes.values:
             found.series["scale_wobble"] = sizes
-        every = [value for steps in self._scales.values() for _, value in steps]
-        found.details["face_scale"] = float(np.exp(np.median(every))) if every else None
+        found.details["face_scale"] = float(np.exp(np.median(scales))) if scales else None
         return found
 
 

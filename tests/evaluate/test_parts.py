@@ -10,10 +10,10 @@ from faceswap_pipeline.errors import OptionError
 from faceswap_pipeline.evaluate.blending import colour_step, extra_edge, relative_sharpness, rings_of
 from faceswap_pipeline.evaluate.definitions import METRICS, failed_gates
 from faceswap_pipeline.evaluate.detectability import describe, evened, told_apart
-from faceswap_pipeline.evaluate.groups import Series
+from faceswap_pipeline.evaluate.groups import Series, cohorts, without_usual
 from faceswap_pipeline.evaluate.options import EvaluateOptions
 from faceswap_pipeline.evaluate.pairs import choose
-from faceswap_pipeline.evaluate.performance import movement_found, without_usual
+from faceswap_pipeline.evaluate.performance import movement_found
 from faceswap_pipeline.evaluate.report import _worst_of_bins
 from faceswap_pipeline.evaluate.untouched import psnr
 from faceswap_pipeline.evaluate.worst import worst_frames
@@ -133,12 +133,16 @@ def test_what_turns_with_the_head_is_no_movement_of_the_mouth():
     assert movement_found(source, turning, poses, tracks) < 0.2
 
 
-def test_the_usual_offset_is_that_of_each_track():
-    offset = np.concatenate([np.full((5, 5, 2), 3.0), np.full((5, 5, 2), -1.0)])
+def test_the_usual_offset_is_that_of_a_track_or_of_a_person_in_short_ones():
+    tracks, persons = [4] * 12 + [9] * 20 + list(range(20, 26)) + [40], [0] * 38 + [1]
+    alike = cohorts(tracks, persons)
+    assert [len(set(alike[part])) for part in (slice(12), slice(12, 32), slice(32, 38))] == [1, 1, 1]
+    assert len(set(alike)) == 4
+    offset = np.repeat(alike[:, None], 2, 1).astype(float)
     offset[2] += 1
-    left = without_usual(offset, np.repeat([4, 9], 5))
-    assert left[2].min() == left[2].max() == 1
-    assert not np.delete(left, 2, 0).any()
+    left = without_usual(offset, alike)
+    assert left[2].tolist() == [1, 1] and np.isnan(left[38]).all(), "one face alone has nothing usual"
+    assert not np.delete(left, [2, 38], 0).any()
 
 
 # -- blending --------------------------------------------------------------------------------------------------------
