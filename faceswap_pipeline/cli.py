@@ -6,6 +6,7 @@ so that `swap --help` answers at once.
 """
 
 import importlib
+import logging
 import os
 import shlex
 import signal
@@ -278,6 +279,7 @@ def _progress() -> Any:
 
 def _import_backend() -> None:
     """Import Keras and what it runs on; what their C++ parts write to standard error then is shown only on failure."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of compiling as many functions as we have
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as kept:
