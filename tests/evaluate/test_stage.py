@@ -148,6 +148,13 @@ def test_a_source_that_has_moved_is_named(elsewhere: Path) -> None:
     assert found.source.name == "moved.mp4" and found.notes == ()
 
 
+def test_a_packed_dataset_is_read_in_its_place(elsewhere: Path, clips: Clips) -> None:
+    (elsewhere / "faces_a").unlink()
+    clips.faces.pack(elsewhere / "faces_a.zip")
+    found = open_inputs(spoil(elsewhere))
+    assert found.faces.path == elsewhere / "faces_a.zip" and found.notes == ()
+
+
 def test_what_changed_since_is_said(elsewhere: Path) -> None:
     found = open_inputs(spoil(elsewhere, dataset="0" * 64, signed={"film_sha256": "1" * 64}))
     assert len(found.notes) == 2
