@@ -2,9 +2,9 @@
 
 In: the films, the dataset's records. Out: a stream of `FramePair` and `FacePair`; only a few frames are held at once.
 
-Landmarks are measured in both films alike: the detector's last network in the same steady boxes, which follow from the
-dataset's smoothed poses. The records' own landmarks are not used, since they were smoothed over time and the result's
-would not be.
+Landmarks are measured in both films alike: the detector's last network in the same box of the same crops, which follow
+the dataset's smoothed poses. The records' own landmarks are not used, since they were smoothed over time and the
+result's would not be.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -143,11 +143,11 @@ def read_faces(
     waiting: list[_Cuts] = []
     for pair in frames:
         see_frame(pair)
-        waiting += [_cut(pair, record, boxes[record.name], dataset.crop_size) for record in pair.records]
+        waiting += [_cut(pair, record, dataset.crop_size) for record in pair.records]
         if len(waiting) >= BATCH:
-            _measure(waiting, dataset, measurer, see_face)
+            _measure(waiting, boxes, dataset, measurer, see_face)
             waiting.clear()
-    _measure(waiting, dataset, measurer, see_face)
+    _measure(waiting, boxes, dataset, measurer, see_face)
 
 
 @dataclass(frozen=True)
@@ -159,55 +159,43 @@ class _Cuts:
     source: Image
     result: Image
     inside: NDArray[np.bool_]
-    near: tuple[Image, Image]
-    """Source and result around the box in which landmarks are measured."""
-    corner: Array
-    """(2,) where those lie in the frame, px."""
-    box: Array
-    """(4,) frame px."""
 
 
-def _cut(pair: FramePair, record: FaceRecord, box: Array, size: int) -> _Cuts:
-    height, width = pair.source.shape[:2]
-    margin = 0.25 * (box[2] - box[0])
-    x0, y0 = np.clip(np.floor(box[:2] - margin), 0, [width - 1, height - 1]).astype(int)
-    x1, y1 = np.clip(np.ceil(box[2:] + margin), [x0 + 1, y0 + 1], [width, height]).astype(int)
+def _cut(pair: FramePair, record: FaceRecord, size: int) -> _Cuts:
     source, result = (np.asarray(warp(image, record.matrix, (size, size))) for image in (pair.source, pair.result))
-    near = pair.source[y0:y1, x0:x1].copy(), pair.result[y0:y1, x0:x1].copy()
-    inside = _inside(record, (width, height), size)
-    return _Cuts(record, pair.closely, source, result, inside, near, np.array([x0, y0], np.float64), box)
+    frame = (pair.source.shape[1], pair.source.shape[0])
+    return _Cuts(record, pair.closely, source, result, _inside(record, frame, size))
 
 
 def _measure(
-    waiting: Sequence[_Cuts], dataset: FaceDataset, measurer: Measurer, see_face: Callable[[FacePair], None]
+    waiting: Sequence[_Cuts],
+    boxes: Mapping[int, Array],
+    dataset: FaceDataset,
+    measurer: Measurer,
+    see_face: Callable[[FacePair], None],
 ) -> None:
     """Measure the landmarks of some faces in one batch and hand them on."""
-    pictures = [Pyramid(picture) for cuts in waiting for picture in cuts.near]
-    boxes = [(cuts.box - np.tile(cuts.corner, 2))[None] for cuts in waiting for _ in cuts.near]
-    found = measurer.measure(pictures, boxes)
+    pictures = [Pyramid(crop) for cuts in waiting for crop in (cuts.source, cuts.result)]
+    found = measurer.measure(pictures, [boxes[cuts.record.track][None] for cuts in waiting for _ in (0, 1)])
     for cuts, before, after in zip(waiting, found[::2], found[1::2], strict=True):
         record = cuts.record
-        fives = [transform_points(record.matrix, points[0] + cuts.corner) for points in (before, after)]
         masks = {kind: dataset.mask(record, kind) for kind in dataset.mask_kinds() if dataset.has_mask(record, kind)}
-        see_face(FacePair(record, cuts.closely, cuts.source, cuts.result, cuts.inside, masks, fives[0], fives[1]))
+        see_face(FacePair(record, cuts.closely, cuts.source, cuts.result, cuts.inside, masks, before[0], after[0]))
 
 
-def measuring_boxes(records: Sequence[FaceRecord]) -> dict[str, Array]:
-    """By record name the square box (4,) px in which a face's landmarks are measured.
+def measuring_boxes(records: Sequence[FaceRecord]) -> dict[int, Array]:
+    """By track the square box (4,) in crop pixels in which its landmarks are measured: the median of the detector's.
 
-    It keeps one place and size in crop space through a track (the median of the detector's boxes), so it moves as
-    smoothly as the poses do.
+    There every face is upright, whichever way the head lies in the frame.
     """
-    boxes: dict[str, Array] = {}
+    boxes: dict[int, Array] = {}
     for track in {record.track for record in records}:
         own = [record for record in records if record.track == track]
-        scales = np.array([decompose_similarity(record.matrix).scale for record in own])
-        centres = [transform_points(record.matrix, box_centre(record.box)) for record in own]
-        sides = np.array([(record.box[2:] - record.box[:2]).max() for record in own])
-        centre, side = np.median(centres, 0), float(np.median(sides * scales))
-        for record, scale in zip(own, scales, strict=True):
-            middle = transform_points(invert_matrix(record.matrix), centre)
-            boxes[record.name] = np.concatenate([middle - side / scale / 2, middle + side / scale / 2])
+        centre = np.median([transform_points(record.matrix, box_centre(record.box)) for record in own], 0)
+        scales = [decompose_similarity(record.matrix).scale for record in own]
+        sides = [scale * (record.box[2:] - record.box[:2]).max() for scale, record in zip(scales, own, strict=True)]
+        half = float(np.median(sides)) / 2
+        boxes[track] = np.concatenate([centre - half, centre + half])
     return boxes
 
 

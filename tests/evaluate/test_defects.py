@@ -20,7 +20,7 @@ from .defects import DEFECTS, encoded
 NOISE = {
     "swapped": 0.01,
     "landmark_distance": 0.006,
-    "landmark_motion": 0.0015,
+    "landmark_motion": 0.0012,
     "pose_difference": 0.3,
     "mouth_follows": 0.08,
     "eyes_follow": 0.08,
