@@ -5,7 +5,9 @@ user can mend (one line), 70 a bug of ours (traceback), 130 interrupted. Everyth
 so that `swap --help` answers at once.
 """
 
+import contextlib
 import importlib
+import itertools
 import logging
 import os
 import shlex
@@ -211,7 +213,7 @@ def build_app() -> "App":
 
     _add_judging_verbs(app)
     for position, verb in enumerate(
-        ("extract", "masks", "pack", "train", "pretrain", "convert", "evaluate", "verify", "info")
+        ("extract", "masks", "pack", "train", "pretrain", "convert", "evaluate", "verify", "info", "doctor")
     ):
         app[verb].sort_key = position
     return app
@@ -269,6 +271,24 @@ def _add_judging_verbs(app: "App") -> None:
         found = workflows.verify(file)
         print(found.to_text() if json else "\n".join(found.words()))
         return found.status
+
+    @app.command
+    def doctor(
+        video: Annotated[
+            Path | None, Parameter(help="A video to look at too: time, disk and memory it takes here.")
+        ] = None,
+        /,
+    ) -> int:
+        """Say what this machine, this install and a video can do. Status 1: something is missing."""
+        from faceswap_pipeline.doctor import examine, examine_video
+
+        with contextlib.suppress(ImportError):  # which is one of the findings
+            _import_backend()
+        missing = False
+        for finding in itertools.chain(examine(), examine_video(video) if video else ()):
+            print(finding.line(), flush=True)
+            missing = missing or bool(finding.remedy)
+        return int(missing)
 
 
 def _progress() -> Any:
