@@ -52,7 +52,8 @@ class Parsed:
 
         The expected intersection over the expected union of the mask at one half, under the pixels' own chances.
         """
-        face = np.stack([self.likely(index, INNER_FACE) for index in range(len(self.chances))]).astype(np.float64)
+        member = [CLASSES.index(name) for name in INNER_FACE]
+        face = self.chances[..., member].sum(-1, dtype=np.float64)
         inside = face > 0.5
         both = (face * inside).sum((1, 2))
         return both / np.maximum(inside.sum((1, 2)) + (face * ~inside).sum((1, 2)), 1e-9)

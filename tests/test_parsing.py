@@ -1,0 +1,98 @@
+"""Masks from what the parser says, on made chances: what is in each kind, what is left out, and how sure that is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceswap_pipeline import resources
+from faceswap_pipeline.array_folder import write_arrays
+from faceswap_pipeline.networks.parser import CLASSES, LANDMARKS, SIDE, build_parser
+from faceswap_pipeline.networks.weights import get_arrays
+from faceswap_pipeline.parsing import KINDS, FaceParser, Parsed, parsed_mask
+
+SIZE = 2 * SIDE
+
+
+def parsed(sure: float = 0.98, **places: tuple[slice, slice]) -> Parsed:
+    """One crop whose classes fill rectangles (rows, columns) in the order given, over background."""
+    label = np.zeros((SIDE, SIDE), int)
+    for name, place in places.items():
+        label[place] = CLASSES.index(name)
+    chances = np.full((SIDE, SIDE, len(CLASSES)), (1 - sure) / (len(CLASSES) - 1), np.float32)
+    np.put_along_axis(chances, label[..., None], sure, axis=2)
+    landmarks = np.zeros((LANDMARKS, 2), np.float32)
+    angle = np.linspace(0, np.pi, 17)
+    landmarks[:17] = np.stack([-0.25 * np.cos(angle), 0.05 + 0.25 * np.sin(angle)], 1)
+    for points, x in ((slice(36, 42), -0.1), (slice(42, 48), 0.1)):
+        turn = np.linspace(0, 2 * np.pi, 6, endpoint=False)
+        landmarks[points] = np.stack([x + 0.05 * np.cos(turn), -0.1 + 0.025 * np.sin(turn)], 1)
+    return Parsed(chances[None], landmarks[None], np.ones((1, LANDMARKS), np.float32))
+
+
+FACE = {"skin": np.s_[20:, 25:87], "face": np.s_[25:85, 30:82], "lips": np.s_[65:72, 45:67]}
+
+
+def rectangle(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero(mask)
+    return rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+
+
+def test_the_face_is_all_that_lies_inside_it_without_what_covers_it() -> None:
+    mask = parsed_mask("face", parsed(**FACE), 0, SIZE)
+    assert mask.shape == (SIZE, SIZE) and set(np.unique(mask)) == {0, 255}
+    assert np.abs(np.subtract(rectangle(mask), (50, 170, 60, 164))).max() <= 1
+    assert mask[136, 112] == 255, "lips belong to it"
+    covered = parsed_mask("face", parsed(**FACE, clothes=np.s_[50:60, :]), 0, SIZE)
+    assert not covered[104:116].any() and covered[90].any() and covered[130].any()
+    strand = parsed_mask("face", parsed(**FACE, hair=np.s_[25:45, 50:56]), 0, SIZE)
+    assert not strand[60:80, 104:108].any()
+
+
+def test_the_mouth_is_lips_and_what_is_between_them() -> None:
+    mask = parsed_mask("mouth", parsed(**FACE, inner_mouth=np.s_[67:70, 50:62]), 0, SIZE)
+    assert np.abs(np.subtract(rectangle(mask), (130, 144, 90, 134))).max() <= 1
+
+
+def test_eyes_are_there_also_when_they_are_shut_but_not_behind_hair() -> None:
+    shut = parsed_mask("eyes", parsed(**FACE), 0, SIZE)
+    assert shut.any() and np.abs(np.mean(np.nonzero(shut)[0]) - (0.5 - 0.1) * SIZE) < 4
+    hidden = parsed_mask("eyes", parsed(**FACE, hair=np.s_[:60, :]), 0, SIZE)
+    assert not hidden.any()
+
+
+def test_the_head_ends_at_the_jaw_and_the_skin_does_not() -> None:
+    looked = parsed(**FACE)
+    head, skin = (parsed_mask(kind, looked, 0, SIZE) > 0 for kind in ("head", "skin"))
+    chin = int((0.5 + 0.3) * SIZE)
+    assert skin[-1].any() and not head[chin + 4 :].any()
+    assert head[44:48].any(), "the forehead above the inner face"
+    assert (parsed_mask("face", looked, 0, SIZE) > 0)[~head].sum() == 0
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_padding_widens_and_draws_in(kind: str) -> None:
+    looked = parsed(**FACE, hair=np.s_[5:20, 30:82])
+    plain, wide, narrow = (parsed_mask(kind, looked, 0, SIZE, padding) > 0 for padding in (0.0, 0.02, -0.01))
+    assert plain.any() and (wide | plain == wide).all() and wide.sum() > plain.sum() > narrow.sum()
+
+
+def test_confidence_is_the_overlap_to_be_expected() -> None:
+    sure, unsure = parsed(1.0, **FACE), parsed(0.7, **FACE)
+    assert sure.confidence[0] == pytest.approx(1) and unsure.confidence[0] < 0.85
+    assert parsed(1.0).confidence[0] == 0, "no face at all"
+
+
+def test_the_parser_gives_the_same_for_a_crop_alone_and_in_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_arrays(tmp_path / "parser.npz", get_arrays("parser", build_parser().variables))
+    monkeypatch.setattr(resources, "weight_file", lambda name: tmp_path / f"{name}.npz")
+    crops = np.random.default_rng(0).integers(0, 256, (18, 64, 64, 3), dtype=np.uint8)
+    parser = FaceParser()
+    together, alone = parser.parse(crops), parser.parse(crops[17:])
+    assert together.chances.shape == (18, SIDE, SIDE, len(CLASSES)) and together.landmarks.shape == (18, LANDMARKS, 2)
+    np.testing.assert_allclose(together.chances.sum(-1), 1, atol=1e-4)
+    np.testing.assert_allclose(alone.chances[0], together.chances[17], atol=1e-4)
+    np.testing.assert_allclose(alone.landmarks[0], together.landmarks[17], atol=1e-4)
+    assert parser.parse(crops[:0]).confidence.shape == (0,)
