@@ -42,6 +42,7 @@ from faceswap_pipeline.storage import (
     folder_bytes,
     make_folder,
     open_aside,
+    opening_lock,
     remove_folder,
     storage_errors,
     sync_file,
@@ -134,17 +135,12 @@ class FaceDataset:
         path = _find(Path(path))
         if write and path.is_file():
             raise DatasetError(f"{path} is packed and can only be read: unpack it, or name the folder it came from")
-        lock = FolderLock(path) if write else None
-        try:
+        with opening_lock(path, write) as lock:
             files = _Zip(path) if path.is_file() else _Files(path)
             dataset = cls(path, files, _json_object(files.read("dataset.json"), f"{path}/dataset.json"))
             dataset._lock = lock
             with _no_collection():
                 dataset._read_records()
-        except BaseException:
-            if lock is not None:
-                lock.release()
-            raise
         return dataset
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ from faceswap_pipeline.storage import (
     atomic_write_text,
     folder_bytes,
     make_folder,
+    opening_lock,
     remove_folder,
     sha256_file,
     whole_lines,
@@ -126,16 +127,11 @@ class TrainingRun:
         if not (path / "run.json").is_file():
             what = f"{path} is no run folder (it holds no run.json)" if path.exists() else f"there is no run {path}"
             raise RunError(f"{what}: make one with `swap train --a FACES_A --b FACES_B --out {path}`")
-        lock = FolderLock(path) if write else None
-        try:
+        with opening_lock(path, write) as lock:
             run = cls(path, _read_manifest(path / "run.json"))
             run._lock = lock
             if write:
                 run._settle()
-        except BaseException:
-            if lock is not None:
-                lock.release()
-            raise
         return run
 
     def close(self) -> None:

@@ -252,3 +252,15 @@ class FolderLock:
             with suppress(OSError):
                 self._owner.unlink(missing_ok=True)
             self._lock.release()
+
+
+@contextmanager
+def opening_lock(folder: Path, write: bool) -> Iterator[FolderLock | None]:
+    """The lock of a folder that is being opened, None for reading; given back only when the opening fails."""
+    lock = FolderLock(folder) if write else None
+    try:
+        yield lock
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
