@@ -5,7 +5,6 @@ In: nothing, or a video. Out: findings in the order of looking, each with what w
 
 import importlib.metadata
 import multiprocessing
-import os
 import platform
 import shutil
 import sys
@@ -142,11 +141,11 @@ def _weights() -> Finding:
 
 
 def _memory() -> Finding:
-    from faceswap_pipeline.backend import memory_bytes
+    from faceswap_pipeline.backend import cores, memory_bytes
 
     found = memory_bytes()
     remedy = "" if found >= LEAST_MEMORY else f"close other programs; {LEAST_MEMORY / 1e9:.0f} GB are advised"
-    return Finding("memory", f"{found / 1e9:.1f} GB, {os.cpu_count()} cores", remedy)
+    return Finding("memory", f"{found / 1e9:.1f} GB, {cores()} cores", remedy)
 
 
 def _disk() -> Finding:

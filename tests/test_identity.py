@@ -4,8 +4,6 @@ import numpy as np
 
 from faceswap_pipeline.identity import PERSONS, fit_probe
 
-RANDOM = np.random.default_rng(0)
-
 
 def person(spread: float, count: int = 200, size: int = 32, seed: int = 0) -> np.ndarray:
     """Embeddings of one made person: a direction, and how far each face is from it."""

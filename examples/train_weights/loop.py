@@ -3,6 +3,7 @@
 In: a network, a loss, batches that follow from (seed, step). Out: a folder with the newest checkpoint and log.jsonl.
 """
 
+import argparse
 import json
 import math
 import time
@@ -15,8 +16,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.array_folder import damage, read_folder, settled, write_folder
+from faceswap_pipeline.array_folder import damage, read_folder, settled, write_arrays, write_folder
 from faceswap_pipeline.backend import compile_step, value_of
+from faceswap_pipeline.networks.parser import fold
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 from faceswap_pipeline.train.gradients import gradients
 from faceswap_pipeline.train.model import clipped
@@ -80,6 +82,27 @@ def train(
             mean = {}
             _report(out, {"step": step + 1, "steps_per_second": round(speed, 2), **entry, **judge()})
             _save(out, network, optimizer, step + 1)
+
+
+def read_arguments(description: str | None, batch: int, rate: float) -> argparse.Namespace:
+    """The flags of a training script: `out`, `faces`, `steps`, `batch`, `rate`, `seed` and `export`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--faces", type=Path, nargs="+", required=True)
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=rate)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--export", type=Path)
+    return parser.parse_args()
+
+
+def export(plain: keras.Model, trained: keras.Model, target: Path, step: int) -> None:
+    """Fold the normalisation of `trained` into `plain` and store that as half-precision arrays by name."""
+    fold(trained, plain)
+    arrays = {name: value.astype(np.float16) for name, value in get_arrays(plain.name, plain.variables).items()}
+    write_arrays(target, arrays)
+    print(f"{target}: {sum(value.size for value in arrays.values())} weights of step {step}")
 
 
 def _report(out: Path, entry: dict[str, Any]) -> None:

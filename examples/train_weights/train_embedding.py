@@ -6,9 +6,7 @@ Called again it goes on where it stopped. FACES and PAIRS are folders of rendere
 faces.jsonl); people 0480 to 0539 are kept for validation. `--export` writes the weights as they are now and ends.
 """
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,16 +14,13 @@ import keras
 import numpy as np
 from batches import Batch, clean_sample, run_ahead, stack
 from keras import ops
-from loop import Plan, resume, train
+from loop import Plan, export, read_arguments, resume, train
 from numpy.typing import NDArray
 
-from faceswap_pipeline.array_folder import write_arrays
 from faceswap_pipeline.backend import compile_inference
 from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
 from faceswap_pipeline.imaging import margin_size
 from faceswap_pipeline.networks.embedding import SIDE, VIEW, Likeness, bare_faces, build_embedding
-from faceswap_pipeline.networks.parser import fold
-from faceswap_pipeline.networks.weights import get_arrays
 from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.train.rendered import FIRST_VALIDATION_PERSON, INNER_FACE, Faces, read_faces, split_by_person
 
@@ -102,25 +97,12 @@ class Judge:
 
 def main() -> None:
     """Train, or export."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--faces", type=Path, nargs="+", required=True)
-    parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--export", type=Path)
-    arguments = parser.parse_args()
+    arguments = read_arguments(__doc__, batch=32, rate=1e-3)
     keras.utils.set_random_seed(arguments.seed)
     network = build_embedding(normalise=True)
     model = keras.Model(network.input, Likeness(FIRST_VALIDATION_PERSON, name="likeness")(network.output))
     if arguments.export:
-        step = resume(arguments.out, model)
-        plain = build_embedding()
-        fold(network, plain)
-        arrays = {name: value.astype(np.float16) for name, value in get_arrays("embedding", plain.variables).items()}
-        write_arrays(arguments.export, arrays)
-        print(f"{arguments.export}: {sum(value.size for value in arrays.values())} weights of step {step}")
+        export(build_embedding(), network, arguments.export, resume(arguments.out, model))
         return
     mean_face = load_mean_face(weight_file("mean_face"))
     training, validation = split_by_person(read_faces(*arguments.faces))

@@ -6,22 +6,19 @@ Called again it goes on where it stopped. FACES and PAIRS are folders of rendere
 faces.jsonl); people 0480 to 0539 are kept for validation. `--export` writes the weights as they are now and ends.
 """
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from batches import Batch, clean_sample, run_ahead, stack
 from keras import ops
-from loop import Plan, train
+from loop import Plan, export, read_arguments, resume, train
 from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference
 from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
-from faceswap_pipeline.networks.parser import CLASSES, SIDE, build_parser, fold
-from faceswap_pipeline.networks.weights import get_arrays
+from faceswap_pipeline.networks.parser import CLASSES, SIDE, build_parser
 from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.train.rendered import INNER_FACE, Faces, read_faces, split_by_person
 
@@ -101,19 +98,11 @@ class Judge:
 
 def main() -> None:
     """Train, or export."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--faces", type=Path, nargs="+", required=True)
-    parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--export", type=Path)
-    arguments = parser.parse_args()
+    arguments = read_arguments(__doc__, batch=16, rate=1.5e-3)
     keras.utils.set_random_seed(arguments.seed)
     network = build_parser(normalise=True)
     if arguments.export:
-        export(arguments.out, network, arguments.export)
+        export(build_parser(), network, arguments.export, resume(arguments.out, network))
         return
     mean_face = load_mean_face(weight_file("mean_face"))
     training, validation = split_by_person(read_faces(*arguments.faces))
@@ -131,20 +120,6 @@ def main() -> None:
         Plan(arguments.steps, arguments.rate),
         Judge(network, validation, mean_face, 3),
     )
-
-
-def export(folder: Path, network: keras.Model, target: Path) -> None:
-    """Fold the normalisation into the convolutions and store half-precision arrays by name."""
-    from loop import resume
-
-    from faceswap_pipeline.array_folder import write_arrays
-
-    step = resume(folder, network)
-    plain = build_parser()
-    fold(network, plain)
-    arrays = {name: value.astype(np.float16) for name, value in get_arrays("parser", plain.variables).items()}
-    write_arrays(target, arrays)
-    print(f"{target}: {sum(value.size for value in arrays.values())} weights of step {step}")
 
 
 if __name__ == "__main__":

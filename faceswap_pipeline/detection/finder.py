@@ -13,7 +13,7 @@ shows a face which stays is kept until nobody is seen that way any more.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -158,7 +158,7 @@ class FaceFinder:
             nonlocal stretch, cuts, found, spacing, unclear
             ready = len(stretch) - 1 if keep_last else len(stretch)
             faces, keys = solve(turn, ready)
-            if any(is_clear(face) for group in faces for face in group):
+            if any(_is_clear(face.score, face.spread) for group in faces for face in group):
                 unclear = 0
             else:
                 lost = turn != 0 and not any(faces)
@@ -192,13 +192,11 @@ class FaceFinder:
         if self._follower is None:
             return None
         for quarters in (each for each in TURNS if each != turn):
-            ends = [picture.turned(quarters) for picture in ([stretch[0], stretch[-1]])]
+            ends = [picture.turned(quarters) for picture in (stretch[0], stretch[-1])]
             faces = [self._settled(*each) for each in zip(ends, self._detector.detect(ends), strict=True)]
             boxes = [np.array([face.box for face in found]).reshape(-1, 4) for found in faces]
             seen = self._follower.examine(ends, boxes)
-            clear = [
-                each[(s.scores > CLEAR_SCORE) & (s.spreads < CLEAR_SPREAD)] for each, s in zip(boxes, seen, strict=True)
-            ]
+            clear = [each[_is_clear(s.scores, s.spreads)] for each, s in zip(boxes, seen, strict=True)]
             if all(map(len, clear)) and box_iou(*clear).max() > 0.2:
                 return quarters
         return None
@@ -273,9 +271,9 @@ def _is_sure(face: Detection, box: ArrayLike) -> bool:
     return face.score >= SURE_SCORE and box_iou(box, face.box)[0, 0] >= 0.4
 
 
-def is_clear(face: Detection) -> bool:
-    """Whether an examined face is a face without doubt."""
-    return face.score > CLEAR_SCORE and face.spread < CLEAR_SPREAD
+def _is_clear(score: Any, spread: Any) -> Any:
+    """Whether an examined face is a face without doubt; numbers, or arrays (N,) of many faces."""
+    return (score > CLEAR_SCORE) & (spread < CLEAR_SPREAD)
 
 
 def chains(frames: list[list[Detection]]) -> list[list[tuple[int, int]]]:

@@ -18,11 +18,20 @@ from faceswap_pipeline.errors import WeightsError
 from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, fold_identity
 from faceswap_pipeline.networks.blocks import Codes
 from faceswap_pipeline.networks.recipe import Recipe
-from faceswap_pipeline.networks.weights import get_arrays, set_arrays
+from faceswap_pipeline.networks.weights import set_arrays
 from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Batch, Statistics
 from faceswap_pipeline.train.gradients import gradients
-from faceswap_pipeline.train.model import clipped, copy_weights, trainable
+from faceswap_pipeline.train.model import (
+    Groups,
+    Optimizers,
+    all_arrays,
+    clipped,
+    copy_weights,
+    move_average,
+    restore_all,
+    trainable,
+)
 
 CODE = 64
 """Numbers in an identity code."""
@@ -67,33 +76,37 @@ class GeneralModel:
         """Never: the base learns by reconstruction."""
         return False
 
-    def step(self, crops: Any, drawn: dict[str, Any], rate: float, step: int) -> dict[str, Any]:
-        """One update of everything; `rate` multiplies the learning rate. Returns the named losses."""
+    def step(self, crops: Any, drawn: dict[str, dict[str, Any]], rate: float, step: int) -> dict[str, Any]:
+        """One update of everything by named batches; `rate` multiplies the learning rate. Returns the named losses.
+
+        Each batch is a branch of its own, which a CPU's core of its own can run.
+        """
         if self._step is None:
             self._step = compile_step(self._update, self.variables())
         keep = min(self.recipe.train.average, (1 + step) / (10 + step))
         return self._step(crops, drawn, np.float32(rate), np.float32(keep))
 
     def _update(self, crops, drawn, rate, keep) -> dict[str, Any]:
-        batch = augment.apply(crops, drawn, self.recipe.network)
+        batches = [(augment.apply(crops, each, self.recipe.network), each["person"]) for each in drawn.values()]
 
         def loss():
-            code = self.generator["people"](drawn["person"])
-            made = self.generator["decoder"]([self.generator["encoder"](batch.warped), code])
-            terms = losses.reconstruction_terms(
-                made, batch.target, batch.face, batch.eyes, batch.mouth, self.recipe.loss
-            )
-            terms["code"] = CODE_COST * ops.mean(code * code)
+            parts = [self._terms(batch, person) for batch, person in batches]
+            terms = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
             return sum(terms.values()), terms
 
         terms, found = gradients(loss, self.generator_weights, self.variables())
         found, norm = clipped(found, self.recipe.train.clip_norm)
         self.generator_optimizer.learning_rate.assign(rate * self.recipe.train.learning_rate)
         self.generator_optimizer.apply(found, self.generator_weights)
-        for key, network in self.generator.items():
-            for new, old in zip(network.variables, self.average[key].variables, strict=True):
-                old.assign(old * keep + new * (1 - keep))
+        move_average(self.generator, self.average, keep)
         return {**terms, "gradient_norm": norm}
+
+    def _terms(self, batch: Batch, person: Any) -> dict[str, Any]:
+        """The weighted losses of a batch whose targets show `person` (B,), by name."""
+        code = self.generator["people"](person)
+        made = self.generator["decoder"]([self.generator["encoder"](batch.warped), code])
+        terms = losses.reconstruction_terms(made, batch, self.recipe.loss)
+        return {**terms, "code": CODE_COST * ops.mean(code * code)}
 
     def swap(self, batch: Batch, person: NDArray[np.int32]) -> NDArray[np.float32]:
         """The inputs of a batch as other persons (B,), by the averaged networks -> (B, R, R, 4), toneless."""
@@ -105,26 +118,21 @@ class GeneralModel:
 
     def arrays(self) -> dict[str, NDArray]:
         """Everything that an exact resume needs, by name."""
-        found = {}
-        for prefix, networks in (("", self.generator), ("average/", self.average)):
-            for name, network in networks.items():
-                found |= get_arrays(prefix + name, network.variables)
-        return found | {f"optimizer/{i:04d}": value_of(v) for i, v in enumerate(self.generator_optimizer.variables)}
+        return all_arrays(self._groups(), self._optimizers())
 
     def restore(self, arrays: dict[str, NDArray]) -> None:
         """Take what `arrays` gave. Raises WeightsError when an array is missing or has another shape."""
-        for prefix, networks in (("", self.generator), ("average/", self.average)):
-            for name, network in networks.items():
-                set_arrays(prefix + name, network.variables, arrays)
-        for i, variable in enumerate(self.generator_optimizer.variables):
-            variable.assign(arrays[f"optimizer/{i:04d}"].astype(variable.dtype))
+        restore_all(self._groups(), self._optimizers(), arrays)
 
     def inference_arrays(self) -> dict[str, NDArray]:
         """The averaged networks: `encoder/...`, `decoder/...`, `people/...`."""
-        found = {}
-        for name, network in self.average.items():
-            found |= get_arrays(name, network.variables)
-        return found
+        return all_arrays([("", self.average)], {})
+
+    def _groups(self) -> Groups:
+        return [("", self.generator), ("average/", self.average)]
+
+    def _optimizers(self) -> Optimizers:
+        return {"generator_optimizer": self.generator_optimizer}
 
 
 class Base:
@@ -155,9 +163,7 @@ class Base:
             def loss():
                 person = ops.repeat(ops.convert_to_tensor(code), count, axis=0)
                 made = self.decoder([self.encoder(batch.warped), person])
-                terms = losses.reconstruction_terms(
-                    made, batch.target, batch.face, batch.eyes, batch.mouth, recipe.loss
-                )
+                terms = losses.reconstruction_terms(made, batch, recipe.loss)
                 return sum(terms.values()) + CODE_COST * ops.mean(person * person), terms
 
             terms, found = gradients(loss, [code], state)
@@ -186,11 +192,20 @@ def write_base(path: Path, recipe: Recipe, arrays: dict[str, NDArray]) -> None:
 
 def read_base(path: Path) -> Base:
     """Base weights from a file of `write_base`. Raises WeightsError when it is none."""
+    recipe, arrays = _read(path)
+    return Base(recipe, {name: value.astype(np.float32) for name, value in arrays.items()})
+
+
+def base_recipe_name(path: Path) -> str:
+    """Of which recipe the base weights in a file are, without building a network. Raises WeightsError."""
+    return _read(path)[0].name
+
+
+def _read(path: Path) -> tuple[Recipe, dict[str, NDArray]]:
     try:
         arrays = read_arrays(path)
-        recipe = Recipe.from_json(json.loads(arrays.pop("recipe").tobytes()))
+        return Recipe.from_json(json.loads(arrays.pop("recipe").tobytes())), arrays
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"{path} holds no base weights: expected a file that `swap pretrain` wrote ({error})"
         ) from error
-    return Base(recipe, {name: value.astype(np.float32) for name, value in arrays.items()})

@@ -11,6 +11,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from faceswap_pipeline.networks.recipe import LossRecipe
+from faceswap_pipeline.train.augment import Batch
 
 WINDOW = 11
 """Side of SSIM's Gaussian window, px (Wang et al. 2004)."""
@@ -18,15 +19,15 @@ SIGMA = 1.5
 """Its standard deviation, px."""
 
 
-def reconstruction_terms(made, target, face, eyes, mouth, recipe: LossRecipe) -> dict[str, Any]:
-    """The weighted terms that compare a decoder's picture and mask, (B, R, R, 4), with their targets, by name."""
-    colors, alpha = made[..., :3], made[..., 3:]
-    pixels = pixel_weights(face, eyes, mouth, recipe)
+def reconstruction_terms(made, batch: Batch, recipe: LossRecipe) -> dict[str, Any]:
+    """The weighted terms that compare a decoder's picture and mask, (B, R, R, 4), with a batch's targets, by name."""
+    colors, alpha, target = made[..., :3], made[..., 3:], batch.target
+    pixels = pixel_weights(batch.face, batch.eyes, batch.mouth, recipe)
     terms = {
         "reconstruction": lambda: weighted_error(colors, target, pixels),
         "structure": lambda: structure_error(colors, target, pixels),
         "edge": lambda: edge_error(colors, target, pixels),
-        "alpha": lambda: mask_error(alpha, face),
+        "alpha": lambda: mask_error(alpha, batch.face),
         "alpha_variation": lambda: total_variation(alpha),
     }
     return {name: getattr(recipe, name) * term() for name, term in terms.items() if getattr(recipe, name)}

@@ -25,6 +25,10 @@ from faceswap_pipeline.train.gradients import gradients
 PERSONS = ("a", "b")
 
 
+Groups = list[tuple[str, dict[str, keras.Model]]]
+"""Networks by name, with what is put before their names."""
+Optimizers = dict[str, keras.optimizers.Optimizer]
+
 FOOL = {"hinge": losses.hinge_generator, "mixup": lambda verdict: losses.least_squares(verdict, 1.0)}
 """The generator's side of each adversarial loss: logits of its pictures -> scalar."""
 JUDGE = {
@@ -123,9 +127,7 @@ class SwapModel:
             self.discriminator_optimizer.apply(found, self.discriminator_weights)
             terms = {**terms, **verdict}
 
-        for key, network in self.generator.items():
-            for new, old in zip(network.variables, self.average[key].variables, strict=True):
-                old.assign(old * keep + new * (1 - keep))
+        move_average(self.generator, self.average, keep)
         return {**terms, "gradient_norm": norm}
 
     def _reconstruct(self, batches: dict[str, Batch]) -> dict[str, Any]:
@@ -146,7 +148,7 @@ class SwapModel:
         weight, terms = self.recipe.loss, {}
         for person in PERSONS:
             batch = batches[person]
-            parts = losses.reconstruction_terms(made[person], batch.target, batch.face, batch.eyes, batch.mouth, weight)
+            parts = losses.reconstruction_terms(made[person], batch, weight)
             terms |= {f"{name}_{person}": term for name, term in parts.items()}
             if composed:
                 pictures = ops.concatenate([composed[person], batch.warped], -1)
@@ -189,34 +191,20 @@ class SwapModel:
 
     def arrays(self) -> dict[str, NDArray]:
         """Everything that an exact resume needs, by name."""
-        found = {}
-        for prefix, networks in self._groups():
-            for name, network in networks.items():
-                found |= get_arrays(prefix + name, network.variables)
-        for name, optimizer in self._optimizers().items():
-            found |= {f"{name}/{i:04d}": value_of(value) for i, value in enumerate(optimizer.variables)}
-        return found
+        return all_arrays(self._groups(), self._optimizers())
 
     def restore(self, arrays: dict[str, NDArray]) -> None:
         """Take what `arrays` gave. Raises WeightsError when an array is missing or has another shape."""
-        for prefix, networks in self._groups():
-            for name, network in networks.items():
-                set_arrays(prefix + name, network.variables, arrays)
-        for name, optimizer in self._optimizers().items():
-            for i, variable in enumerate(optimizer.variables):
-                variable.assign(arrays[f"{name}/{i:04d}"].astype(variable.dtype))
+        restore_all(self._groups(), self._optimizers(), arrays)
 
     def inference_arrays(self) -> dict[str, NDArray]:
         """The averaged generator, named as conversion reads it: `encoder/...`, `decoder_a/...`, `decoder_b/...`."""
-        found = {}
-        for name, network in self.average.items():
-            found |= get_arrays(name, network.variables)
-        return found
+        return all_arrays([("", self.average)], {})
 
-    def _groups(self) -> list[tuple[str, dict[str, keras.Model]]]:
+    def _groups(self) -> Groups:
         return [("", self.generator), ("average/", self.average), ("", self.discriminator)]
 
-    def _optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
+    def _optimizers(self) -> Optimizers:
         found = {"generator_optimizer": self.generator_optimizer}
         return found | ({"discriminator_optimizer": self.discriminator_optimizer} if self.discriminator else {})
 
@@ -230,6 +218,34 @@ def copy_weights(source: dict[str, keras.Model], target: dict[str, keras.Model])
     """Give each network of `target` the weights of its namesake."""
     for name, network in source.items():
         target[name].set_weights(network.get_weights())
+
+
+def move_average(networks: dict[str, keras.Model], averages: dict[str, keras.Model], keep: Any) -> None:
+    """Take the averages a share `1 - keep` of the way to the networks."""
+    for key, network in networks.items():
+        for new, old in zip(network.variables, averages[key].variables, strict=True):
+            old.assign(old * keep + new * (1 - keep))
+
+
+def all_arrays(groups: Groups, optimizers: Optimizers) -> dict[str, NDArray]:
+    """Every variable of networks and optimizers by name."""
+    found = {}
+    for prefix, networks in groups:
+        for name, network in networks.items():
+            found |= get_arrays(prefix + name, network.variables)
+    for name, optimizer in optimizers.items():
+        found |= {f"{name}/{i:04d}": value_of(value) for i, value in enumerate(optimizer.variables)}
+    return found
+
+
+def restore_all(groups: Groups, optimizers: Optimizers, arrays: dict[str, NDArray]) -> None:
+    """Take what `all_arrays` gave. Raises WeightsError when an array is missing or has another shape."""
+    for prefix, networks in groups:
+        for name, network in networks.items():
+            set_arrays(prefix + name, network.variables, arrays)
+    for name, optimizer in optimizers.items():
+        for i, variable in enumerate(optimizer.variables):
+            variable.assign(arrays[f"{name}/{i:04d}"].astype(variable.dtype))
 
 
 def clipped(found: list[Any], limit: float) -> tuple[list[Any], Any]:

@@ -19,7 +19,7 @@ from faceswap_pipeline.imaging import margin_size
 from faceswap_pipeline.networks.recipe import NetworkRecipe, TrainRecipe
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.train import rendered
-from faceswap_pipeline.train.augment import draw_view, draw_warp, generator
+from faceswap_pipeline.train.augment import draw_view, draw_warp
 from faceswap_pipeline.train.batches import load_faces
 from faceswap_pipeline.train.degrade import draw_degradation
 
@@ -123,15 +123,19 @@ def find_partners(people: People) -> Partners:
 
 
 def draw_people(
-    seed: int, step: int, people: People, partners: Partners, paired: float, recipe: TrainRecipe, resolution: int
+    random: np.random.Generator,
+    people: People,
+    partners: Partners,
+    paired: float,
+    recipe: TrainRecipe,
+    resolution: int,
 ) -> dict[str, NDArray]:
-    """The random choices for a step, as `augment.draw` gives them, with `target` and `person` (B,) of the target.
+    """The random choices for a batch, as `augment.draw` gives them, with `target` and `person` (B,) of the target.
 
     A share `paired` of the targets has another person of the same performance as its input; the rest are their own
     input, warped.
     """
-    random = generator(seed, step, 0)
-    count = 2 * recipe.batch
+    count = recipe.batch
     with_others = np.nonzero(partners.number)[0]
     from_pairs = (random.random(count) < paired) & bool(len(with_others))
     target = random.integers(len(people.person), size=count)

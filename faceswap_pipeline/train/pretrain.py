@@ -102,8 +102,8 @@ class PeopleLesson:
         )
         partners, crops = find_partners(people), resident(people.crops)
         cut = compile_inference(lambda drawn: tuple(augment.apply(crops, drawn, network)))
-        steps = range(-(-JUDGED // (2 * plain.batch)))
-        drawn = [draw_people(0, step, people, partners, 1.0, plain, network.resolution) for step in steps]
+        randoms = [augment.generator(0, step, 0) for step in range(-(-JUDGED // plain.batch))]
+        drawn = [draw_people(random, people, partners, 1.0, plain, network.resolution) for random in randoms]
         return [augment.Batch(*cut(each)) for each in drawn], [each["person"] for each in drawn]
 
     @property
@@ -113,15 +113,17 @@ class PeopleLesson:
 
     def step(self, step: int, rate: float) -> dict[str, Any]:
         """One update of everything; `rate` multiplies the learning rate."""
-        drawn = draw_people(
-            self._options.seed,
-            step,
-            self._people,
-            self._partners,
-            self._options.paired,
-            self.recipe.train,
-            self.recipe.network.resolution,
-        )
+        drawn = {
+            f"branch_{stream}": draw_people(
+                augment.generator(self._options.seed, step, stream),
+                self._people,
+                self._partners,
+                self._options.paired,
+                self.recipe.train,
+                self.recipe.network.resolution,
+            )
+            for stream in (0, 1)
+        }
         return self.model.step(self._crops, drawn, rate, step)
 
     def figures(self) -> dict[str, float]:

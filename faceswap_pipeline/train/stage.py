@@ -33,7 +33,7 @@ from faceswap_pipeline.run import TrainingRun, read_consent
 from faceswap_pipeline.storage import sha256_file
 from faceswap_pipeline.train import augment
 from faceswap_pipeline.train.batches import Faces, load_faces
-from faceswap_pipeline.train.general import read_base
+from faceswap_pipeline.train.general import base_recipe_name, read_base
 from faceswap_pipeline.train.model import PERSONS, SwapModel
 from faceswap_pipeline.train.monitor import Validation
 from faceswap_pipeline.train.options import TrainOptions
@@ -74,11 +74,11 @@ def train_swap(
         progress.note(why)
         share = memory_bytes() / 4 / len(PERSONS)
         faces = {name: load_faces(datasets[name], recipe.network, share, progress) for name in PERSONS}
-        tones = {name: usual_tone(faces[name]).to_json() for name in PERSONS}
-        run.update_manifest(**{name: {**entries[name], "tone": tones[name]} for name in PERSONS})
         model = SwapModel(recipe, options.seed)
+        lesson = SwapLesson(model, faces, options.seed)
+        run.update_manifest(**{name: {**entries[name], "tone": lesson.tones[name].to_json()} for name in PERSONS})
         journey = resume(run, model, progress) or _start(model, faces, options, progress)
-        Trainer(run, SwapLesson(model, faces, options.seed), journey, options, progress).train()
+        Trainer(run, lesson, journey, options, progress).train()
     return run
 
 
@@ -201,7 +201,7 @@ def base_entry(base: str) -> dict[str, Any] | None:
     if base == "none":
         return None
     if Path(base).is_file():
-        return {"path": base, "recipe": read_base(Path(base)).recipe.name, "sha256": sha256_file(Path(base))}
+        return {"path": base, "recipe": base_recipe_name(Path(base)), "sha256": sha256_file(Path(base))}
     with TrainingRun.open(Path(base)) as run:
         checkpoint = _best_of(run)
         digest = hashlib.sha256()
@@ -275,7 +275,7 @@ class SwapLesson:
         self._statistics = {person: faces[person].statistics for person in PERSONS}
         self._crops = {person: resident(faces[person].train) for person in PERSONS}
         self._held_out = {person: central_views(faces[person].held_out, self.recipe) for person in PERSONS}
-        self._tones = {person: usual_tone(faces[person]) for person in PERSONS}
+        self.tones = {person: usual_tone(faces[person]) for person in PERSONS}
         self._validation = Validation(model, self._held_out)
 
     @property
@@ -307,7 +307,7 @@ class SwapLesson:
 
     def preview(self) -> NDArray[np.uint8]:
         """Held-out faces, themselves again, swapped, and the masks."""
-        return preview(self.model, self._held_out, self._tones)
+        return preview(self.model, self._held_out, self.tones)
 
     def fresh_arrays(self) -> dict[str, NDArray]:
         """Of networks that have not learnt anything."""

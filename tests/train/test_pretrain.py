@@ -12,6 +12,7 @@ from faceswap_pipeline.errors import DatasetError, OptionError, RunError, Weight
 from faceswap_pipeline.geometry import rotation_matrix
 from faceswap_pipeline.networks.recipe import TrainRecipe
 from faceswap_pipeline.resources import weight_file
+from faceswap_pipeline.train.augment import generator
 from faceswap_pipeline.train.general import read_base
 from faceswap_pipeline.train.options import PretrainOptions, TrainOptions
 from faceswap_pipeline.train.people import People, draw_people, find_partners
@@ -72,12 +73,12 @@ def test_inputs_are_other_people_in_the_performance_of_the_target() -> None:
     people = People(crops, np.arange(12, dtype=np.int32) % 4, np.arange(12, dtype=np.int32) // 4 - 1, 4)
     partners = find_partners(people)
     assert partners.number.tolist() == [0] * 4 + [3] * 8
-    drawn = draw_people(1, 3, people, partners, 1.0, TrainRecipe(batch=32), 8)
+    drawn = draw_people(generator(1, 3, 0), people, partners, 1.0, TrainRecipe(batch=64), 8)
     index, target = drawn["index"], drawn["target"]
     assert (people.performance[index] == people.performance[target]).all() and (target >= 4).all()
     assert (people.person[index] != people.person[target]).all()
     assert np.array_equal(drawn["person"], people.person[target])
-    alone = draw_people(1, 3, people, partners, 0.0, TrainRecipe(batch=32), 8)
+    alone = draw_people(generator(1, 3, 0), people, partners, 0.0, TrainRecipe(batch=64), 8)
     assert np.array_equal(alone["index"], alone["target"]) and alone["target"].min() < 4
 
 
