@@ -31,13 +31,7 @@ format: .venv/.installed
 
 # Called again, it continues where it stopped and trains six minutes more.
 demo: .venv/.installed
-	@mkdir -p demo
-	@cp examples/pair/video_a.mp4 examples/pair/video_b.mp4 demo/
-	cd demo && ../$(BIN)/swap extract video_a.mp4
-	cd demo && ../$(BIN)/swap extract video_b.mp4
-	cd demo && ../$(BIN)/swap train --a faces_a --b faces_b --time 6m
-	cd demo && ../$(BIN)/swap convert
-	@echo "The swap is demo/video_a_swapped.mp4; the true one to compare with is examples/pair/truth.mp4."
+	$(BIN)/swap demo
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache

@@ -11,7 +11,7 @@ import textwrap
 import tomllib
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,24 @@ from cyclopts.config import Toml
 from faceswap_pipeline.errors import OptionError
 from faceswap_pipeline.options import Between, Options, flag
 
-Config = Annotated[Path | None, Parameter(help="TOML file with a table per verb, such as [train] time = '20m'.")]
+
+@dataclass(frozen=True)
+class CommonOptions(Options):
+    """What every verb takes."""
+
+    config: Path | None = None
+    """TOML file with a table per verb, such as [train] time = '20m'; flags win over it."""
+    json: bool = False
+    """Print the outcome, or the error, as one JSON object on standard output, and nothing else there."""
+    quiet: bool = False
+    """Say nothing on the way; warnings and errors are still printed."""
+    verbose: bool = False
+    """Also print versions and options, what TensorFlow and others say, and where an error was raised."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.quiet and self.verbose:
+            raise OptionError("--quiet and --verbose contradict each other: leave one out")
 
 
 def with_option_flags(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,7 +82,7 @@ def option_parameters(options_class: type[Options]) -> list[inspect.Parameter]:
             name=flag(field.name),
             help=texts.get(field.name, "") + (f" [range: {limits}]" if limits else ""),
             negative="--no-" + flag(field.name)[2:] if field.default is True else (),
-            show_default=field.default not in (None, (), "", False) or field.default == 0,
+            show_default=field.default not in (None, (), "") and field.default is not False,
             converter=_whole_number if int in kinds and typing.get_origin(hint) is not tuple else None,
         )
         kind = inspect.Parameter.KEYWORD_ONLY

@@ -14,9 +14,21 @@ from faceswap_pipeline.progress import Advance, Progress
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def make_progress() -> Progress:
-    """The reporter that suits standard output: drawn on a terminal, plain lines in a file, a pipe or a notebook."""
+def make_progress(quiet: bool = False) -> Progress:
+    """The reporter that suits standard output: drawn on a terminal, plain lines in a file, a pipe or a notebook;
+    `quiet`: warnings only.
+    """
+    if quiet:
+        return QuietProgress()
     return RichProgress() if sys.stdout.isatty() else PlainProgress()
+
+
+class QuietProgress(Progress):
+    """Warnings only, on standard error."""
+
+    def warn(self, text: str) -> None:
+        """One line on standard error."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 class PlainProgress(Progress):

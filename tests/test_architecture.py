@@ -18,7 +18,7 @@ LEVELS = [
     {"dataset", "records", "run", "array_folder"},
     {"video", "detection", "backend", "parsing", "identity", "networks", "provenance", "report"},
     set(STAGES),
-    {"workflows", "doctor"},
+    {"workflows", "doctor", "demo", "outcome"},
     {"cli", "cli_options", "cli_progress"},
 ]
 PURE = ("errors.py", "options.py", "progress.py", "geometry.py", "imaging.py")

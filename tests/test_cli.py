@@ -1,7 +1,9 @@
 """The command line: exit statuses, one line for what the user can mend, and a start without the heavy imports."""
 
 import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from faceswap_pipeline import __version__, workflows
-from faceswap_pipeline.cli import main
+from faceswap_pipeline.cli import VERBS, main
 from faceswap_pipeline.errors import DatasetError
 from faceswap_pipeline.resources import examples_pair
 
@@ -182,6 +184,68 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert (process.wait(), err) == (0, b"")
 
 
+# -- for programs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line", ["info nowhere", "train --a faces_a", "extract missing.mp4", "evaluate x.mp4 --sped 1"]
+)
+def test_an_error_is_one_json_object_too(line: str, answer: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, err = answer(*line.split(), "--json")
+    found = json.loads(out)["error"]
+    assert (status, found["status"]) == (2, 2)
+    assert err == f"swap: {found['message']}\n"
+    assert found["kind"].endswith("Error")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "expected"),
+    [(ValueError("odd"), "ValueError", 70), (KeyboardInterrupt(), "Interrupted", 130)],
+)
+def test_bugs_and_interruptions_are_json_too(
+    error: BaseException,
+    kind: str,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[..., tuple[int, str, str]],
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(workflows, "verify", fail)
+    status, out, _ = answer("verify", "x.mp4", "--json")
+    assert status == expected
+    assert json.loads(out)["error"] | {"message": ""} == {"kind": kind, "message": "", "status": expected}
+
+
+def test_verbose_shows_where_an_error_was_raised(answer: Callable[..., tuple[int, str, str]]) -> None:
+    status, _, err = answer("info", "nowhere", "--verbose")
+    assert status == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("swap: there is no dataset nowhere")
+
+
+def test_quiet_and_verbose_contradict_each_other(answer: Callable[..., tuple[int, str, str]]) -> None:
+    status, _, err = answer("info", "nowhere", "--verbose", "--quiet")
+    assert status == 2
+    assert "--quiet and --verbose" in err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_verbs_and_flags(shell: str, answer: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, _ = answer("completion", shell)
+    assert status == 0
+    assert [word for word in (*VERBS, "save-minutes") if word not in out] == []
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_takes_the_completion(answer: Callable[..., tuple[int, str, str]]) -> None:
+    ask = "COMP_WORDS=(swap ex); COMP_CWORD=1; _swap; echo ${COMPREPLY[@]}"
+    script = answer("completion", "bash")[1]
+    done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "extract"
+
+
 # -- help -------------------------------------------------------------------------------------------------------------
 
 
@@ -189,16 +253,18 @@ def test_no_arguments_show_the_help(answer: Callable[..., tuple[int, str, str]])
     status, out, err = answer()
     assert (status, err) == (0, "")
     assert out == answer("--help")[1]
-    for verb in ("extract", "masks", "pack", "train", "convert", "verify", "info"):
-        assert verb in out
+    for verb in VERBS:
+        assert f"│ {verb} " in out
 
 
-@pytest.mark.parametrize("verb", ["extract", "masks", "pack", "train", "convert", "verify", "info"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_without_doubled_switches(verb: str, answer: Callable[..., tuple[int, str, str]]) -> None:
     status, out, _ = answer(verb, "--help")
     assert status == 0
     assert "--no-" not in out
     assert "--empty-" not in out
+    assert "[default: False]" not in out
+    assert ("--json" in out) is (verb != "completion")
 
 
 def test_version(answer: Callable[..., tuple[int, str, str]]) -> None:
@@ -246,6 +312,9 @@ def test_a_dataset_against_itself_and_a_short_clip(
     status, out, _ = answer("info", "faces_a")
     assert status == 0
     assert "face 10" in out
+    held = json.loads(answer("info", "faces_a", "--json")[1])
+    assert (held["dataset"], held["state"], held["faces"], held["masks"]["face"]) == ("faces_a", "done", 10, 10)
+    assert held["reasons"] == {"before --start": 25, "after --end": held["frames"] - 35}
 
     before = {path: path.stat().st_mtime_ns for path in empty_folder.rglob("*.*") if path.is_file()}
     status, out, _ = answer(*line)
@@ -260,8 +329,11 @@ def test_a_dataset_against_itself_and_a_short_clip(
     status, _, err = answer("train", "--a", "faces_a", "--b", "faces_a")
     assert status == 2
     assert "two persons" in err
-    status, out, _ = answer("pack", "faces_a")
-    assert status == 0
+    assert answer("extract", *line[1:], "--quiet")[:2] == (0, "")
+    status, out, _ = answer("extract", *line[1:], "--json")
+    assert (status, json.loads(out)) == (0, held)
+    status, out, _ = answer("pack", "faces_a", "--json")
+    assert (status, json.loads(out)) == (0, {"file": "faces_a.zip"})
     assert (empty_folder / "faces_a.zip").is_file()
     assert answer("pack", "faces_a.zip")[0] == 2
     (empty_folder / "faces_a.zip").unlink()

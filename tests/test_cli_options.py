@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from cyclopts import App, CycloptsError
 
-from faceswap_pipeline.cli_options import Config, field_docstrings, read_config, usage_line, with_option_flags
+from faceswap_pipeline.cli_options import CommonOptions, field_docstrings, read_config, usage_line, with_option_flags
 from faceswap_pipeline.errors import OptionError
 from faceswap_pipeline.options import Between, Options
 
@@ -39,7 +39,7 @@ def run(*tokens: str) -> dict[str, Any]:
 
     @app.command
     @with_option_flags
-    def work(*inputs: Path, out: Path | None = None, config: Config = None, options: SampleOptions) -> None:
+    def work(*inputs: Path, out: Path | None = None, options: SampleOptions, common: CommonOptions) -> None:
         got.update(inputs=inputs, out=out, options=options)
 
     settings = read_config(app, tokens)

@@ -44,6 +44,15 @@ def test_plain_lines_where_output_is_no_terminal(capsys: pytest.CaptureFixture[s
     assert isinstance(make_progress(), PlainProgress)
 
 
+def test_quiet_says_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = make_progress(quiet=True)
+    progress.note("found 3 people")
+    with progress.phase("reading", 3, "frames") as advance:
+        advance(3)
+    progress.warn("the file ends early")
+    assert capsys.readouterr() == ("", "warning: the file ends early\n")
+
+
 def test_line_with_and_without_a_total() -> None:
     assert (
         progress_line("reading", 120, 480, "frames", 4) == "reading: 120 of 480 frames (25 %), 30 frames/s, 12 s left"

@@ -75,6 +75,8 @@ class ConvertResult:
     """One for each film."""
     notes: tuple[str, ...]
     """What the user should know."""
+    comparisons: tuple[Path, ...] = ()
+    """One for each film where they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def convert_video(
     job = _Job(opened, faces, checkpoint, swapper, options, progress or Progress(), identity, frames)
     films = [_convert_source(job, *each) for each in zip(indexes, paths, targets, strict=True)]
     notes = dict.fromkeys(note for _, found in films for note in found)
-    return ConvertResult(tuple(targets), tuple(counts for counts, _ in films), tuple(notes))
+    comparisons = tuple(map(_compare, targets)) if options.compare else ()
+    return ConvertResult(tuple(targets), tuple(counts for counts, _ in films), tuple(notes), comparisons)
 
 
 def _convert_source(job: _Job, index: int, path: Path, target: Path) -> tuple[Counts, list[str]]:

@@ -87,10 +87,6 @@ class Evaluation:
         lines += [f"not reached: {line}" for line in failed_gates(self.gates, self.values)]
         return [*lines, f"report: {self.page}"]
 
-    def to_text(self) -> str:
-        """All of evaluation.json."""
-        return json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
-
 
 def evaluate_swap(
     film: Path,

@@ -105,10 +105,6 @@ class Verification:
             "sidecar": sidecar,
         }
 
-    def to_text(self) -> str:
-        """`to_json` as indented text."""
-        return json.dumps(self.to_json(), indent=1, ensure_ascii=False, default=str)
-
     def _sidecar_words(self) -> str:
         if self.sidecar is None:
             return "none beside the file (it would not decide anything)"
