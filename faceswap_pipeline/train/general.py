@@ -37,6 +37,8 @@ CODE = 64
 """Numbers in an identity code."""
 CODE_COST = 1e-3
 """Weight of the mean square of the identity codes: new people are looked for near the middle of the known ones."""
+PERFORMANCE_COST = 0.2
+"""Weight of the mean absolute error with which the code says what the face does, where that is known."""
 FIT_STEPS = 150
 """Steps in which a new person's identity code is found, everything else held still."""
 FIT_RATE = 0.05
@@ -46,11 +48,14 @@ FIT_RATE = 0.05
 class GeneralModel:
     """Encoder, conditioned decoder, a code for each person, their moving averages and one optimizer."""
 
-    def __init__(self, recipe: Recipe, people: int, seed: int):
+    def __init__(self, recipe: Recipe, people: int, performed: int, seed: int):
+        """`performed` is how many numbers are known of what a face does; 0: none."""
         keras.utils.set_random_seed(seed)
-        self.recipe, self.people, self._seed = recipe, people, seed
+        self.recipe, self.people, self.performed = recipe, people, performed
         self.generator, self.average = self._build(), self._build()
         copy_weights(self.generator, self.average)
+        encoder = self.generator["encoder"]
+        self._encoder = keras.Model(encoder.input, [encoder.output, encoder.get_layer("code").output])
         self.generator_weights = trainable(self.generator)
         self.generator_optimizer = keras.optimizers.Adam(recipe.train.learning_rate, recipe.train.beta_1)
         self.generator_optimizer.build(self.generator_weights)
@@ -60,10 +65,13 @@ class GeneralModel:
     def _build(self) -> dict[str, keras.Model]:
         number = keras.Input((), dtype="int32", name="person")
         codes = Codes(self.people, CODE, name="codes")(number)
+        code = keras.Input((self.recipe.network.latent,), name="code")
+        performed = keras.layers.Dense(self.performed, name="performed")(code)
         return {
             "encoder": build_encoder(self.recipe.network),
             "decoder": build_decoder(self.recipe.network, "decoder", identity=CODE),
             "people": keras.Model(number, codes, name="people"),
+            **({"performance": keras.Model(code, performed, name="performance")} if self.performed else {}),
         }
 
     def variables(self) -> list[Any]:
@@ -87,10 +95,10 @@ class GeneralModel:
         return self._step(crops, drawn, np.float32(rate), np.float32(keep))
 
     def _update(self, crops, drawn, rate, keep) -> dict[str, Any]:
-        batches = [(augment.apply(crops, each, self.recipe.network), each["person"]) for each in drawn.values()]
+        batches = [(augment.apply(crops, each, self.recipe.network), each) for each in drawn.values()]
 
         def loss():
-            parts = [self._terms(batch, person) for batch, person in batches]
+            parts = [self._terms(batch, each) for batch, each in batches]
             terms = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
             return sum(terms.values()), terms
 
@@ -101,12 +109,20 @@ class GeneralModel:
         move_average(self.generator, self.average, keep)
         return {**terms, "gradient_norm": norm}
 
-    def _terms(self, batch: Batch, person: Any) -> dict[str, Any]:
-        """The weighted losses of a batch whose targets show `person` (B,), by name."""
-        code = self.generator["people"](person)
-        made = self.generator["decoder"]([self.generator["encoder"](batch.warped), code])
-        terms = losses.reconstruction_terms(made, batch, self.recipe.loss)
-        return {**terms, "code": CODE_COST * ops.mean(code * code)}
+    def _terms(self, batch: Batch, drawn: dict[str, Any]) -> dict[str, Any]:
+        """The weighted losses of a batch by name.
+
+        The encoder's dense code must also tell, by one linear map, what the face does where that is known: expression
+        and gaze are a few pixels of the picture, and all of what a swap must keep.
+        """
+        code = self.generator["people"](drawn["person"])
+        seen, dense = self._encoder(batch.warped)
+        terms = losses.reconstruction_terms(self.generator["decoder"]([seen, code]), batch, self.recipe.loss)
+        terms["code"] = CODE_COST * ops.mean(code * code)
+        if self.performed:
+            error = ops.mean(ops.abs(self.generator["performance"](dense) - drawn["performed"]), -1, keepdims=True)
+            terms["performance"] = PERFORMANCE_COST * ops.mean(error * drawn["known"])
+        return terms
 
     def swap(self, batch: Batch, person: NDArray[np.int32]) -> NDArray[np.float32]:
         """The inputs of a batch as other persons (B,), by the averaged networks -> (B, R, R, 4), toneless."""

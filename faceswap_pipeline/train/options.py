@@ -44,11 +44,11 @@ class PretrainOptions(TrainOptions):
 
     recipe: str = "lite64"
     """Name of a recipe, or path of a recipe.toml."""
-    paired: Annotated[float, Between(0, 1)] = 0.7
+    paired: Annotated[float, Between(0, 1)] = 0.5
     """Share of examples that show one person and want another in the same performance."""
     keep_back: Annotated[int, Between(0, 1_000_000)] = 480
     """Rendered people with this number and above are never trained on."""
-    degrade: Annotated[float, Between(0, 1)] = 0.4
+    degrade: Annotated[float, Between(0, 1)] = 0.25
     """Share of inputs that are blurred, of those made noisy, and of those compressed."""
     preview_steps: Annotated[int, Between(1, 1_000_000)] = 2000
     """Steps between two preview pictures."""

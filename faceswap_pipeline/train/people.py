@@ -41,12 +41,15 @@ class People:
     """(N,) number of the person, 0 to the count of people less one."""
     performance: NDArray[np.int32]
     """(N,) number of the performance; -1: nobody else played it."""
+    performed: NDArray[np.float32]
+    """(N, 2, K) what the face does, as seen and in a mirror (`rendered.Faces`); NaN where nobody knows."""
     count: int
     """How many people there are."""
 
     def of(self, chosen: NDArray[np.bool_]) -> "People":
         """The chosen faces; people keep their numbers."""
-        return People(self.crops[chosen], self.person[chosen], self.performance[chosen], self.count)
+        parts = self.crops[chosen], self.person[chosen], self.performance[chosen], self.performed[chosen]
+        return People(*parts, self.count)
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,13 @@ def load_people(folders: Sequence[Path], keep_back: int, mean_face: MeanFace, re
             )
         with FaceDataset.open(folder) as dataset:
             crops = load_faces(dataset, recipe, memory_bytes, progress).train
-        parts.append(People(crops, np.full(len(crops), number, np.int32), np.full(len(crops), -1, np.int32), 0))
+        count, known = len(crops), parts[0].performed.shape[2] if drawn else 0
+        unknown = np.full((count, 2, known), np.nan, np.float32)
+        parts.append(People(crops, np.full(count, number, np.int32), np.full(count, -1, np.int32), unknown, 0))
         number += 1
-    crops, person, performance = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("crops", "person", "performance")
-    )
-    return People(crops, person, performance, number)
+    fields = ("crops", "person", "performance", "performed")
+    crops, person, performance, performed = (np.concatenate([getattr(part, name) for part in parts]) for name in fields)
+    return People(crops, person, performance, performed, number)
 
 
 def cut_rendered(faces: rendered.Faces, mean_face: MeanFace, recipe: NetworkRecipe, progress: Progress) -> People:
@@ -107,7 +111,7 @@ def cut_rendered(faces: rendered.Faces, mean_face: MeanFace, recipe: NetworkReci
             crops[index] = np.concatenate([sample.picture, np.stack(masks, -1)], -1)
             advance(1)
     names, person = np.unique(faces.people, return_inverse=True)
-    return People(crops, person.astype(np.int32), faces.performances.astype(np.int32), len(names))
+    return People(crops, person.astype(np.int32), faces.performances.astype(np.int32), faces.performed, len(names))
 
 
 def find_partners(people: People) -> Partners:
@@ -130,7 +134,8 @@ def draw_people(
     recipe: TrainRecipe,
     resolution: int,
 ) -> dict[str, NDArray]:
-    """The random choices for a batch, as `augment.draw` gives them, with `target` and `person` (B,) of the target.
+    """The random choices for a batch, as `augment.draw` gives them, with `target` and `person` (B,) of the target, and
+    `performed` (B, K) with `known` (B, 1), 0 where nobody knows it.
 
     A share `paired` of the targets has another person of the same performance as its input; the rest are their own
     input, warped.
@@ -143,11 +148,16 @@ def draw_people(
         target = np.where(from_pairs, with_others[random.integers(len(with_others), size=count)], target)
     pick = (random.random(count) * partners.number[target]).astype(np.int32)
     index = np.where(from_pairs, partners.table[target, pick], target)
+    matrix = draw_view(random, count, recipe, resolution)
+    mirrored = (np.linalg.det(matrix[:, :, :2]) < 0).astype(np.int32)
+    performed = people.performed[index, mirrored]
     return {
         "index": index.astype(np.int32),
         "target": target.astype(np.int32),
         "person": people.person[target],
-        "matrix": draw_view(random, count, recipe, resolution),
+        "performed": np.nan_to_num(performed),
+        "known": np.asarray(np.isfinite(performed).all(1, keepdims=True), np.float32),
+        "matrix": matrix,
         "displacement": draw_warp(random, count, recipe.warp * resolution),
         "gain": np.ones((count, 3), np.float32),
         "offset": np.zeros((count, 3), np.float32),

@@ -52,7 +52,9 @@ def pretrain_base(
         raise DatasetError(f"{len(folders)} folders hold {people.count} people, expected at least {FEWEST_PEOPLE}")
     progress.note(f"{len(people.crops)} faces of {people.count} people, recipe {recipe.name} on {backend_name()}")
     with _open_work(out.with_name(f"{out.stem}_run"), recipe, people, options) as run:
-        lesson = PeopleLesson(GeneralModel(recipe, people.count, options.seed), people, options)
+        lesson = PeopleLesson(
+            GeneralModel(recipe, people.count, people.performed.shape[2], options.seed), people, options
+        )
         journey = resume(run, lesson.model, progress) or Journey()
         Trainer(run, lesson, journey, options, progress).train()
         best = run.load_best()
@@ -152,4 +154,4 @@ class PeopleLesson:
 
     def fresh_arrays(self) -> dict[str, NDArray]:
         """Of networks that have not learnt anything."""
-        return GeneralModel(self.recipe, self.model.people, self._options.seed).arrays()
+        return GeneralModel(self.recipe, self.model.people, self.model.performed, self._options.seed).arrays()

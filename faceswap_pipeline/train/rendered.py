@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,6 +23,8 @@ LEAST_FACE_SHARE = 0.06
 """Pictures with less face than this (hair over it, strong profile) are left out."""
 INNER_FACE = (1, 2, 4, 5, 6)
 """Classes that make up the mask of the face."""
+UNIT, GAZE, TURN = 0.25, 12.0, 20.0
+"""What expression weights and degrees of gaze and pose are divided by, so that all are about as large."""
 MIRROR = np.array(
     [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
     + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
@@ -64,6 +66,10 @@ class Faces:
     """(N,) number of the person."""
     performances: NDArray[np.int64]
     """(N,) number of the performance, which several people play alike; -1: nobody else's."""
+    performed: NDArray[np.float32]
+    """(N, 2, K) what the face does, whoever's it is: expression units, gaze, yaw and pitch, each about 0..1 in
+    size; second as a mirror shows it.
+    """
 
     def __len__(self) -> int:
         return len(self.images)
@@ -81,6 +87,7 @@ class Faces:
             self.boxes[chosen],
             self.people[chosen],
             self.performances[chosen],
+            self.performed[chosen],
         )
 
     def picture(self, index: int) -> Image:
@@ -113,7 +120,31 @@ def read_faces(*folders: Path) -> Faces:
         np.array([row["face_box"] for row in rows]) - 0.5,
         np.array([row["identity"] for row in rows]),
         np.array([row.get("performance", -1) for row in rows]),
+        read_performed(rows),
     )
+
+
+def read_performed(rows: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
+    """What each face does, (N, 2, K), from the lines of `faces.jsonl`: as seen, and as a mirror shows it.
+
+    NaN for lines that do not say.
+    """
+    units = sorted({side for row in rows for name in row.get("expression", {}) for side in (name, _mirrored(name))})
+    made = np.full((len(rows), 2, len(units) + 4), np.nan, np.float32)
+    order = [units.index(_mirrored(name)) for name in units]
+    for index, row in enumerate(rows):
+        if "expression" in row and "gaze_deg" in row:
+            weights = np.array([row["expression"].get(name, 0.0) for name in units]) / UNIT
+            gaze, turn = np.mean(row["gaze_deg"], 0) / GAZE, np.array([row["pitch"], row["yaw"]]) / TURN
+            made[index, 0] = [*weights, *gaze, *turn]
+            made[index, 1] = [*weights[order], *(gaze * [1, -1]), *(turn * [1, -1])]
+    return made
+
+
+def _mirrored(unit: str) -> str:
+    """The name of the expression unit that a mirror shows."""
+    swap = {"left": "right", "right": "left"}
+    return "-".join(swap.get(word, word) for word in unit.split("-"))
 
 
 def split_by_person(faces: Faces) -> tuple[Faces, Faces]:

@@ -12,6 +12,7 @@ from faceswap_pipeline.errors import DatasetError, OptionError, RunError, Weight
 from faceswap_pipeline.geometry import rotation_matrix
 from faceswap_pipeline.networks.recipe import TrainRecipe
 from faceswap_pipeline.resources import weight_file
+from faceswap_pipeline.train import rendered
 from faceswap_pipeline.train.augment import generator
 from faceswap_pipeline.train.general import read_base
 from faceswap_pipeline.train.options import PretrainOptions, TrainOptions
@@ -51,6 +52,8 @@ def draw_face(folder: Path, face: MeanFace, person: int, performance: int) -> di
         "yaw": float(pose.yaw),
         "pitch": 0.0,
         "roll": 0.0,
+        "expression": {"mouth-open": 0.3 * performance, "eye-left-closure": 0.5},
+        "gaze_deg": [[1.0, 6.0], [1.0, 6.0]],
         "face_box": [70, 50, 180, 200],
         "face_share": 0.2,
     }
@@ -70,7 +73,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_inputs_are_other_people_in_the_performance_of_the_target() -> None:
     crops = np.zeros((12, 8, 8, 6), np.uint8)
-    people = People(crops, np.arange(12, dtype=np.int32) % 4, np.arange(12, dtype=np.int32) // 4 - 1, 4)
+    performed = np.arange(24, dtype=np.float32).reshape(12, 2, 1)
+    performed[0] = np.nan
+    people = People(crops, np.arange(12, dtype=np.int32) % 4, np.arange(12, dtype=np.int32) // 4 - 1, performed, 4)
     partners = find_partners(people)
     assert partners.number.tolist() == [0] * 4 + [3] * 8
     drawn = draw_people(generator(1, 3, 0), people, partners, 1.0, TrainRecipe(batch=64), 8)
@@ -80,6 +85,23 @@ def test_inputs_are_other_people_in_the_performance_of_the_target() -> None:
     assert np.array_equal(drawn["person"], people.person[target])
     alone = draw_people(generator(1, 3, 0), people, partners, 0.0, TrainRecipe(batch=64), 8)
     assert np.array_equal(alone["index"], alone["target"]) and alone["target"].min() < 4
+    mirrored = np.linalg.det(drawn["matrix"][:, :, :2]) < 0
+    assert 0 < mirrored.mean() < 1 and np.array_equal(drawn["performed"][:, 0], 2 * index + mirrored)
+    assert np.array_equal(alone["known"][:, 0], alone["index"] != 0) and np.isfinite(alone["performed"]).all()
+
+
+def test_a_mirror_shows_the_other_eye_shut_and_the_gaze_and_the_head_turned_the_other_way() -> None:
+    row = {
+        "expression": {"eye-left-closure": 0.5, "mouth-open": 1.0},
+        "gaze_deg": [[3, 6], [3, 6]],
+        "pitch": 5,
+        "yaw": 10,
+    }
+    ((seen, mirror),) = rendered.read_performed([row])
+    left, right, mouth = np.array([0.5, 0, 1]) / rendered.UNIT
+    tail = np.array([3 / rendered.GAZE, 6 / rendered.GAZE, 5 / rendered.TURN, 10 / rendered.TURN])
+    assert seen == pytest.approx([left, right, mouth, *tail])
+    assert mirror == pytest.approx([right, left, mouth, *(tail * [1, -1, 1, -1])])
 
 
 def test_a_base_is_made_gone_on_with_and_started_from(folder, recipe, faces, tmp_path) -> None:
