@@ -7,8 +7,8 @@ between any two: write NAME.new (SHA256SUMS last), NAME -> NAME.old, NAME.new ->
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceswap_pipeline.errors import RunError
 from faceswap_pipeline.storage import keep_old, sha256_file, storage_errors, sync_file, sync_folder
 
 _ARRAYS, _STATE, _SUMS = "arrays.npz", "state.json", "SHA256SUMS"
@@ -34,15 +35,45 @@ class Checkpoint:
 
 def write_folder(target: Path, arrays: Mapping[str, Any], state: dict[str, Any]) -> None:
     """Write or replace a folder of arrays and state. On any failure the old one stays and no half one remains."""
+    with _replacing(target) as new:
+        write_arrays(new / _ARRAYS, arrays)
+        (new / _STATE).write_text(json.dumps(state, indent=1, default=_number) + "\n", encoding="utf-8")
+        sums = "".join(f"{sha256_file(new / name)}  {name}\n" for name in (_ARRAYS, _STATE))
+        (new / _SUMS).write_text(sums, encoding="utf-8")
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder of arrays and state over `target`, under the same guarantees.
+
+    The copy is read back and must hold its sums before it counts. Raises RunError when it does not, which is mostly
+    because `source` is damaged already; StorageError.
+    """
+    with _replacing(target) as new:
+        for name in (_ARRAYS, _STATE, _SUMS):
+            shutil.copyfile(source / name, new / name)
+        problem = damage(new)
+        if problem is not None:
+            raise RunError(f"{source}: its copy is damaged ({problem})")
+
+
+def same_folder(one: Path, other: Path) -> bool:
+    """Whether `other` was written with the same sums as `one` and has not lost bytes since; the arrays are not read."""
+    try:
+        sizes = [[(folder / name).stat().st_size for name in (_ARRAYS, _STATE)] for folder in (one, other)]
+        return sizes[0] == sizes[1] and _sums(one) == _sums(other)
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `target` when the block ends well."""
     new, old = _beside(target, "new"), _beside(target, "old")
     try:
         with storage_errors(target):
             settle(target)
             new.mkdir()
-            write_arrays(new / _ARRAYS, arrays)
-            (new / _STATE).write_text(json.dumps(state, indent=1, default=_number) + "\n", encoding="utf-8")
-            sums = "".join(f"{sha256_file(new / name)}  {name}\n" for name in (_ARRAYS, _STATE))
-            (new / _SUMS).write_text(sums, encoding="utf-8")
+            yield new
             for name in (_ARRAYS, _STATE, _SUMS):
                 sync_file(new / name)
             sync_folder(new)

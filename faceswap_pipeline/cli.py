@@ -32,7 +32,7 @@ _BUG = 70
 _INTERRUPTED = 130
 VERBS = (
     *("demo", "extract", "masks", "pack", "train", "pretrain", "convert"),
-    *("evaluate", "verify", "info", "doctor", "completion"),
+    *("evaluate", "verify", "info", "doctor", "push", "pull", "completion"),
 )
 """In the order of the help."""
 _HELP = """Two videos in, one video out: person A's performance with person B's face.
@@ -152,6 +152,9 @@ def build_app() -> "App":
         b: Annotated[Path, Parameter(help="Dataset of the person whose face is wanted.")],
         out: Annotated[Path | None, Parameter(help="Run folder. [default: runs/a-b for faces_a and faces_b]")] = None,
         consent: Annotated[Path | None, Parameter(help="TOML file: who agreed, to what, when, the evidence.")] = None,
+        storage: Annotated[
+            Path | None, Parameter(help="Folder that outlives this machine: the run is copied there at each save.")
+        ] = None,
         options: TrainOptions,
         common: CommonOptions,
     ) -> None:
@@ -160,7 +163,8 @@ def build_app() -> "App":
 
         workflows.check_datasets([a, b])
         progress = _begin(common, options)
-        _end(common, outcome.run_outcome(workflows.train(a, b, out, options, consent=consent, progress=progress)))
+        given = {"consent": consent, "storage": storage}
+        _end(common, outcome.run_outcome(workflows.train(a, b, out, options, **given, progress=progress)))
 
     @app.command
     @with_option_flags
@@ -339,6 +343,32 @@ def _add_other_verbs(app: "App") -> None:
 
         made = workflows.pack(dataset, out)
         _end(common, {"file": str(made)}, *(() if common.quiet else (f"packed: {made}",)))
+
+    @app.command
+    @with_option_flags
+    def push(
+        *paths: Annotated[Path, Parameter(help="Datasets, runs and files, as seen from the current folder.")],
+        storage: Annotated[Path, Parameter(help="Folder that outlives this machine, such as a mounted drive.")],
+        common: CommonOptions,
+    ) -> None:
+        """Copy datasets (as one zip each), runs and files to a storage folder; a kill at any moment does no harm."""
+        from faceswap_pipeline import sync
+
+        sync.push(paths, storage, _begin(common, backend=False))
+        _end(common, {"storage": str(storage), "paths": [str(path) for path in paths]})
+
+    @app.command
+    @with_option_flags
+    def pull(
+        *paths: Annotated[Path, Parameter(help="Datasets, runs and files, as seen from the current folder.")],
+        storage: Annotated[Path, Parameter(help="The folder that `swap push` copied them to.")],
+        common: CommonOptions,
+    ) -> None:
+        """Bring back from a storage folder what is missing here, and runs that were trained further."""
+        from faceswap_pipeline import sync
+
+        sync.pull(paths, storage, _begin(common, backend=False))
+        _end(common, {"storage": str(storage), "here": [str(path) for path in paths if path.exists()]})
 
     @app.command
     def completion(

@@ -409,6 +409,23 @@ class FaceDataset:
                 archive.writestr(entry, (self.path / name).read_bytes())
         return to
 
+    def unpack(self, to: Path) -> Path:
+        """Write a packed dataset as the folder `to`, whole or not at all.
+
+        Raises DatasetError when it is no zip or is damaged, or when `to` is there; StorageError.
+        """
+        if not isinstance(self._files, _Zip):
+            raise DatasetError(f"{self.path} is a folder already")
+        if to.exists():
+            raise DatasetError(f"{to} exists already: choose another name")
+        aside = to.with_name(f".{to.name}.part")
+        remove_folder(aside)
+        with storage_errors(to):
+            self._files.write_all(make_folder(aside)).rename(to)
+        remove_folder(aside)
+        sync_folder(to.parent)
+        return to
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -558,6 +575,14 @@ class _Zip(_Files):
             raise DatasetError(f"{self.path}/{name} is missing") from error
         except (zipfile.BadZipFile, EOFError) as error:
             raise DatasetError(f"{self.path}/{name} is damaged: pack the dataset again") from error
+
+    def write_all(self, folder: Path) -> Path:
+        """Write the zip into a folder and return where its dataset then is. Each file's checksum is looked at."""
+        try:
+            self._archive.extractall(folder)
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise DatasetError(f"{self.path} is damaged ({error}): pack the dataset again") from error
+        return folder / self._root
 
     def exists(self, name: str) -> bool:
         folder, _, child = name.rpartition("/")

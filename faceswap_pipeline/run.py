@@ -280,6 +280,13 @@ class TrainingRun:
         folder = self._best_folder()
         return None if folder is None else read_state(folder)
 
+    def saved_folders(self) -> dict[str, Path]:
+        """Every checkpoint and the best weights by name, such as step_00012000 and best, older steps first; not read,
+        so they may be damaged."""
+        best = settled(self.path / "checkpoints" / "best")
+        steps = {f"step_{step:08d}": folder for step, folder in sorted(self._checkpoints())}
+        return steps if best is None else steps | {"best": best}
+
     # -- files for people ---------------------------------------------------------------------------------------------
 
     def preview_path(self, step: int) -> Path:

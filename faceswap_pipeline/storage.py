@@ -110,6 +110,32 @@ def atomic_write_json(path: Path, value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def copy_file(source: Path, target: Path, *, keep: bool = False) -> None:
+    """Copy a file; `target` is what it was, or the whole new file that was read back and compared, at every moment.
+
+    `keep=True` keeps an older `target` as `keep_old` does. Raises StorageError.
+    """
+    digest = hashlib.sha256()
+    with open_aside(target) as file:
+        with source.open("rb") as reader:
+            while block := reader.read(1 << 20):
+                digest.update(block)
+                file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        if sha256_file(Path(file.name)) != digest.hexdigest():
+            raise StorageError(f"{target}: the disk gives back other bytes than were written: use another one")
+        if keep and target.exists():
+            keep_old(target)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are files of the same bytes."""
+    if not (one.is_file() and other.is_file()) or one.stat().st_size != other.stat().st_size:
+        return False
+    return sha256_file(one) == sha256_file(other)
+
+
 def sync_file(path: Path) -> None:
     """Flush what was written to a file through to the disk. Raises StorageError."""
     with storage_errors(path), path.open("rb+") as file:

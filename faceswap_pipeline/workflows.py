@@ -102,12 +102,25 @@ def train(
     options: "TrainOptions",
     *,
     consent: Path | None = None,
+    storage: Path | None = None,
     progress: Progress | None = None,
 ) -> "TrainingRun":
-    """Train on two datasets, in `runs/a-b` unless `out` names another folder."""
+    """Train on two datasets, in `runs/a-b` unless `out` names another folder.
+
+    With `storage` the run is fetched from that folder where it is missing here or behind, and copied there as often as
+    it is saved; see `sync`.
+    """
+    from faceswap_pipeline import sync
     from faceswap_pipeline.train.stage import train_swap
 
-    return train_swap(a, b, out or run_folder(a, b), options, consent=consent, progress=progress or Progress())
+    progress, out = progress or Progress(), out or run_folder(a, b)
+    if storage is None:
+        return train_swap(a, b, out, options, consent=consent, progress=progress)
+    sync.pull([out], storage, progress)
+    after_save = sync.after_each_save(storage, out, progress)
+    run = train_swap(a, b, out, options, consent=consent, after_save=after_save, progress=progress)
+    sync.push([out], storage, progress)
+    return run
 
 
 def pretrain(faces: Sequence[Path], out: Path, options: "PretrainOptions", *, progress: Progress | None = None) -> Path:

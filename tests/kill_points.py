@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from faceswap_pipeline import sync
 from faceswap_pipeline.dataset import FaceDataset, FaceRecord
+from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun
 
 STEPS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree", "test.array"}
@@ -57,10 +59,15 @@ def append_face(folder: Path) -> None:
         dataset.append(record, np.full((32, 32, 3), 99, np.uint8))
 
 
+def push_run(folder: Path) -> None:
+    sync.push_run(TrainingRun.open(folder / "here"), folder / "there", Progress())
+
+
 SCENARIOS: dict[str, Callable[[Path], None]] = {
     "save_checkpoint": save_checkpoint,
     "save_best": save_best,
     "append_face": append_face,
+    "push_run": push_run,
 }
 
 
@@ -86,6 +93,9 @@ def killed_at(step: int, write: Callable[[Path], None], folder: Path) -> bool:
 
 if __name__ == "__main__":
     scenario, template, out = SCENARIOS[sys.argv[1]], Path(sys.argv[2]), Path(sys.argv[3])
+    os.fsync = lambda descriptor: (
+        None
+    )  # a kill loses nothing that the system was given, and thousands of these are slow
     step = 0
     while True:
         folder = out / f"{step:03d}"

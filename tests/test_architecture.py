@@ -16,7 +16,7 @@ STAGES = ("extract", "masks", "train", "convert", "evaluate")
 LEVELS = [
     {"errors", "options", "progress", "geometry", "imaging", "storage", "resources"},
     {"dataset", "records", "run", "array_folder"},
-    {"video", "detection", "backend", "parsing", "identity", "networks", "provenance", "report"},
+    {"video", "detection", "backend", "parsing", "identity", "networks", "provenance", "report", "sync"},
     set(STAGES),
     {"workflows", "doctor", "demo", "outcome"},
     {"cli", "cli_options", "cli_progress"},

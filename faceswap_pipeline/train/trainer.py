@@ -125,8 +125,17 @@ def resume(run: TrainingRun, model: Learner, progress: Progress) -> Journey | No
 class Trainer:
     """The loop: steps, reports, saves and stops."""
 
-    def __init__(self, run: TrainingRun, lesson: Lesson, journey: Journey, options: TrainOptions, progress: Progress):
+    def __init__(
+        self,
+        run: TrainingRun,
+        lesson: Lesson,
+        journey: Journey,
+        options: TrainOptions,
+        progress: Progress,
+        after_save: Callable[[TrainingRun], None] = lambda run: None,
+    ):
         self.run, self.lesson, self.journey, self.options, self.progress = run, lesson, journey, options, progress
+        self.after_save = after_save
         self.recipe = lesson.recipe
         self.pending_best: dict[str, NDArray] | None = None
         self.board: Any = None
@@ -258,13 +267,14 @@ class Trainer:
         self.run.write_artifact("curves.png", curves(self.run.read_log()))
 
     def _save(self) -> None:
-        """Checkpoint and, when it is newer, the best weights."""
+        """Checkpoint and, when it is newer, the best weights; then whoever wants to copy them."""
         began = time.monotonic()
         self.run.save_checkpoint(self.journey.step, self.lesson.model.arrays(), self.journey.to_json())
         if self.pending_best is not None:
             self.run.save_best(self.pending_best, {"recipe": self.recipe.name, **self.journey.best})
             self.pending_best = None
         self.run.update_manifest(steps=self.journey.step, seconds=round(self.journey.seconds, 1))
+        self.after_save(self.run)
         self.last_save = time.monotonic()
         self.save_seconds = self.last_save - began
 
