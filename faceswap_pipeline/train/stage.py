@@ -26,7 +26,6 @@ from faceswap_pipeline.backend import (
 )
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import OptionError, RunError
-from faceswap_pipeline.identity import FaceEmbedder
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
@@ -37,7 +36,7 @@ from faceswap_pipeline.train import augment
 from faceswap_pipeline.train.batches import Faces, load_faces
 from faceswap_pipeline.train.general import base_recipe_name, read_base
 from faceswap_pipeline.train.model import PERSONS, SwapModel
-from faceswap_pipeline.train.monitor import SwapLikeness, Validation
+from faceswap_pipeline.train.monitor import Validation
 from faceswap_pipeline.train.options import TrainOptions
 from faceswap_pipeline.train.previews import preview
 from faceswap_pipeline.train.trainer import Journey, Trainer, resume
@@ -80,8 +79,6 @@ def train_swap(
         faces = {name: load_faces(datasets[name], recipe.network, share, progress) for name in PERSONS}
         model = SwapModel(recipe, options.seed)
         lesson = SwapLesson(model, faces, options.seed)
-        if lesson.likeness.probe.doubt:
-            progress.note(f"who a swap looks like is left out of the reports: {lesson.likeness.probe.doubt}")
         run.update_manifest(**{name: {**entries[name], "tone": lesson.tones[name].to_json()} for name in PERSONS})
         journey = resume(run, model, progress) or _start(model, faces, options, progress)
         Trainer(run, lesson, journey, options, progress, after_save).train()
@@ -282,9 +279,7 @@ class SwapLesson:
         self._crops = {person: resident(faces[person].train) for person in PERSONS}
         self._held_out = {person: central_views(faces[person].held_out, self.recipe) for person in PERSONS}
         self.tones = {person: usual_tone(faces[person]) for person in PERSONS}
-        learnt = {person: central_views(faces[person].train, self.recipe) for person in PERSONS}
-        self.likeness = SwapLikeness(FaceEmbedder(), learnt, self.recipe.network.view)
-        self._validation = Validation(model, self._held_out, self.likeness)
+        self._validation = Validation(model, self._held_out)
 
     @property
     def faces_a_step(self) -> int:
@@ -308,10 +303,9 @@ class SwapLesson:
 
     def sentence(self, figures: dict[str, float]) -> str:
         """The figures in half a line."""
-        identity = f", swaps taken for B {figures['identity']:.0%}" if "identity" in figures else ""
         return (
             f"held-out faces error {figures['l1_a']:.4f} / {figures['l1_b']:.4f}, "
-            f"SSIM {figures['ssim_a']:.3f} / {figures['ssim_b']:.3f} (A / B){identity}"
+            f"SSIM {figures['ssim_a']:.3f} / {figures['ssim_b']:.3f} (A / B)"
         )
 
     def preview(self) -> NDArray[np.uint8]:
