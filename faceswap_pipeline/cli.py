@@ -77,6 +77,8 @@ def _run(tokens: list[str]) -> int:
 
     from faceswap_pipeline.cli_options import read_config, usage_line
 
+    if tokens[:1] == ["help"]:
+        tokens = [*tokens[1:], "--help"]
     app = build_app()
     config = read_config(app, tokens)
     if config is not None:

@@ -5,8 +5,10 @@ field, whose help is the docstring under the field, its range, choices and defau
 """
 
 import ast
+import difflib
 import functools
 import inspect
+import shlex
 import textwrap
 import tomllib
 import typing
@@ -15,7 +17,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, Parameter, Token, UnknownOptionError
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    Token,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 from cyclopts.config import Toml
 
 from faceswap_pipeline.errors import OptionError
@@ -149,11 +161,23 @@ def usage_line(error: CycloptsError) -> str:
         verb = " ".join(error.command_chain or ())
         if error.argument.tokens or any(token.endswith(name) for token in error.root_input_tokens or ()):
             return f"{name} needs a value: {error.argument.parameter.help or ''}".strip()
-        return f"`swap {verb}` needs {name}: {error.argument.parameter.help or ''}".strip()
+        return f"`swap {verb}` needs {name}: {error.argument.parameter.help or ''} `swap {verb} --help` shows all"
+    line = " ".join(("swap", *(error.command_chain or ()), "--help"))
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        return f"{_no_verb(error.unused_tokens[0], error.app)}; `{line}` lists them all"
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        extra = " ".join(error.unused_tokens)
+        return f"'{extra}' is more than can be used here: put what contains blanks in quotes; `{line}` shows what can"
     text = " ".join(str(error).replace('"', "'").split())
-    if isinstance(error, UnknownOptionError):
-        return f"{text} `swap {' '.join(error.command_chain or ())} --help` lists them all"
-    return text
+    return f"{text} `{line}` lists them all" if isinstance(error, UnknownOptionError) else text
+
+
+def _no_verb(word: str, app: App | None) -> str:
+    """What is said of a first word that is no verb."""
+    if Path(word).exists():
+        return f"'{word}' is no verb: to find the faces in it, `swap extract {shlex.quote(word)}`"
+    near = difflib.get_close_matches(word, [name for name in app or () if not name.startswith("-")], n=1)
+    return f"'{word}' is no verb" + (f": did you mean {near[0]}?" if near else "")
 
 
 def _expected(error: CoercionError) -> str:

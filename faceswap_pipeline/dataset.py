@@ -556,7 +556,10 @@ class _Zip(_Files):
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
-            raise DatasetError(f"{path} is neither a dataset folder nor a whole zip of one: {error}") from error
+            raise DatasetError(
+                f"{path} is neither a dataset folder nor a whole zip of one ({error}): make a dataset of a video with "
+                f"`swap extract {path}`; a damaged zip has to be packed again"
+            ) from error
         names = self._archive.namelist()
         roots = [name[: -len("dataset.json")] for name in names if name.endswith("dataset.json")]
         roots = [root for root in roots if root.count("/") < 2]
@@ -598,7 +601,7 @@ class _Zip(_Files):
 
 def _find(path: Path) -> Path:
     """The dataset meant by `path`: the folder, the zip, or the zip beside the missing folder."""
-    packed = path.with_name(path.name + ".zip")
+    packed = path.with_name(path.name + ".zip") if path.name else path
     if path.is_dir() and not (path / "dataset.json").exists():
         raise DatasetError(
             f"{path} is no dataset folder (it holds no dataset.json): make one with `swap extract VIDEO --out {path}`"

@@ -96,9 +96,12 @@ def run_demo(out: Path, options: DemoOptions, *, pair: Path | None = None, progr
     from faceswap_pipeline.convert.options import ConvertOptions
     from faceswap_pipeline.evaluate.options import EvaluateOptions
     from faceswap_pipeline.extract.options import ExtractOptions
+    from faceswap_pipeline.networks.recipe import load_recipe
     from faceswap_pipeline.train.options import TrainOptions
 
     progress = progress or Progress()
+    if options.recipe != "auto":
+        load_recipe(options.recipe)  # a wrong one must not be found minutes later
     copy_pair(pair or resources.examples_pair(), out)
     progress.note(f"two rendered people talk in {out}/video_a.mp4 and {out}/video_b.mp4; nobody was filmed")
     progress.note("1 of 5: the faces of A")

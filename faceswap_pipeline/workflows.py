@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faceswap_pipeline.errors import DatasetError, OptionError
+from faceswap_pipeline.errors import DatasetError, OptionError, VideoError
 from faceswap_pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -37,10 +37,15 @@ def dataset_name(source: Path) -> str:
 def dataset_folder(inputs: Sequence[Path], out: Path | None) -> Path:
     """Where the faces of `inputs` go. Raises OptionError when several inputs come without `out`."""
     if out is not None:
-        return out
+        return named(out)
     if len(inputs) != 1:
         raise OptionError(f"{len(inputs)} inputs go into one dataset: name it with --out FOLDER")
     return Path(dataset_name(inputs[0]))
+
+
+def named(path: Path) -> Path:
+    """`path`, or for `.`, which has no name that could be recorded or numbered, where it is."""
+    return path if path.name else Path(os.path.abspath(path))
 
 
 def run_folder(a: Path, b: Path) -> Path:
@@ -55,6 +60,8 @@ def check_inputs(inputs: Sequence[Path], out: Path | None = None) -> None:
 
     dataset_folder(inputs, out)
     for path in inputs:
+        if path.parts[:1] in (("http:",), ("https:",)):
+            raise VideoError(f"{path.parts[0]}//... is an address: download the video first, and name the file")
         probe(path)
 
 
@@ -113,6 +120,7 @@ def train(
     from faceswap_pipeline import sync
     from faceswap_pipeline.train.stage import train_swap
 
+    a, b = named(a), named(b)
     progress, out = progress or Progress(), out or run_folder(a, b)
     if storage is None:
         return train_swap(a, b, out, options, consent=consent, progress=progress)

@@ -81,7 +81,20 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         ("evaluate text.mp4 --fail-below speed=1", ["--fail-below", "'speed=1'", "jitter"]),
         ("info nowhere", ["nowhere", "no dataset"]),
         ("info folder", ["folder", "dataset.json"]),
-        ("convrt", ["convrt", "convert"]),
+        ("info .", [". is no dataset", "dataset.json"]),
+        ("masks .", [". is no dataset"]),
+        ("train --a . --b .", [". is no dataset"]),
+        ("masks text.mp4", ["text.mp4", "neither", "swap extract text.mp4"]),
+        ("extract https://example.com/x.mp4", ["address", "download"]),
+        ("train --a faces_a --b faces_b --time 20 minutes", ["'minutes'", "quotes", "swap train --help"]),
+        ("convert one two", ["'two'", "swap convert --help"]),
+        ("train faces_a faces_b", ["--a", "swap train --help"]),
+        ("demo --recipe huge512", ["--recipe", "huge512", "lite64"]),
+        ("demo --time soon", ["--time", "'soon'"]),
+        ("demo --out text.mp4", ["text.mp4", "file"]),
+        ("text.mp4", ["no verb", "swap extract text.mp4"]),
+        ("vidoe.mp4", ["'vidoe.mp4' is no verb", "swap --help"]),
+        ("convrt", ["convrt", "did you mean convert"]),
         ("--nonsense", ["--nonsense"]),
         ("train --config missing.toml", ["--config", "missing.toml"]),
     ],
@@ -265,6 +278,11 @@ def test_every_verb_has_help_without_doubled_switches(verb: str, answer: Callabl
     assert "--empty-" not in out
     assert "[default: False]" not in out
     assert ("--json" in out) is (verb != "completion")
+
+
+@pytest.mark.parametrize(("line", "same"), [("help", "--help"), ("help train", "train --help")])
+def test_help_may_be_asked_for_as_a_verb(line: str, same: str, answer: Callable[..., tuple[int, str, str]]) -> None:
+    assert answer(*line.split()) == answer(*same.split())
 
 
 def test_version(answer: Callable[..., tuple[int, str, str]]) -> None:

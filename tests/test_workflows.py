@@ -39,6 +39,12 @@ def test_several_inputs_need_a_name() -> None:
     assert workflows.dataset_folder(two[:1], None) == Path("faces_a")
 
 
+def test_the_current_folder_is_recorded_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert workflows.dataset_folder([Path("a.mp4")], Path(".")) == tmp_path
+    assert workflows.named(Path("faces_a")) == Path("faces_a")
+
+
 @pytest.mark.parametrize(
     ("a", "b", "run"),
     [
