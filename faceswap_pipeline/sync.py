@@ -32,6 +32,7 @@ def push(paths: Sequence[Path], storage: Path, progress: Progress) -> None:
     further, is there, StorageError.
     """
     _check_storage(storage)
+    _check_paths(paths)
     for path in paths:
         target = _inside(storage, path)
         if (path / "run.json").is_file():
@@ -57,6 +58,7 @@ def pull(paths: Sequence[Path], storage: Path, progress: Progress) -> None:
     RunError when another run is here, StorageError.
     """
     _check_storage(storage)
+    _check_paths(paths)
     for path in paths:
         stored = _inside(storage, path)
         archive = stored.with_name(f"{stored.name}.zip")
@@ -214,6 +216,11 @@ def _check_storage(storage: Path) -> None:
     """Raise OptionError unless `storage` is there: a drive that is not mounted must not be taken for an empty one."""
     if not storage.is_dir():
         raise OptionError(f"--storage {storage} is no folder that is there: mount its drive first, or make the folder")
+
+
+def _check_paths(paths: Sequence[Path]) -> None:
+    if not paths:
+        raise OptionError("name what is to be copied: datasets, runs or files, such as faces_a runs/a-b")
 
 
 def _inside(storage: Path, path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Copies in a storage folder: complete, harmless when repeated, whole after a kill, never over what is further."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from faceswap_pipeline import storage as storage_module
 from faceswap_pipeline import sync
+from faceswap_pipeline.cli import main
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError, StorageError
 from faceswap_pipeline.progress import Progress
@@ -139,6 +141,19 @@ def test_only_paths_below_the_current_folder(storage: Path, path: str) -> None:
 def test_pushing_what_is_not_there_is_an_error(storage: Path) -> None:
     with pytest.raises(OptionError, match="faces_a is not there"):
         push("faces_a", to=storage)
+
+
+def test_the_command_line_copies_there_and_back(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("film.mp4").write_bytes(b"film")
+    assert main(["push", "film.mp4", "--storage", str(storage)]) == 0
+    Path("film.mp4").unlink()
+    capsys.readouterr()
+    assert main(["pull", "film.mp4", "faces_a", "--storage", str(storage), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"storage": str(storage), "here": ["film.mp4"]}
+    assert Path("film.mp4").read_bytes() == b"film"
+    for line in (["push"], ["push", "--storage", str(storage)], ["pull", "film.mp4", "--storage", "drive"]):
+        assert main(line) == 2
+    assert "drive is no folder that is there" in capsys.readouterr().err
 
 
 # -- datasets and files -----------------------------------------------------------------------------------------------

@@ -49,9 +49,15 @@ def test_resumed_run_equals_uninterrupted_one_bit_for_bit(faces, adversarial_rec
 
 
 def test_training_writes_everything_conversion_and_people_need(faces, adversarial_recipe, tmp_path):
-    notes = Notes()
-    run = train_swap(*faces, tmp_path / "run", options(adversarial_recipe, steps=9), progress=notes)
+    notes, saved = Notes(), []
+
+    def after_save(run: TrainingRun) -> None:
+        saved.append((run.load_checkpoint().step, run.load_best() is not None, run.manifest["steps"]))
+
+    asked = options(adversarial_recipe, steps=9)
+    run = train_swap(*faces, tmp_path / "run", asked, after_save=after_save, progress=notes)
     assert run.manifest["finished"] == "reached 9 steps"
+    assert saved == [(9, True, 9)]  # called when all of a save is on the disk
     best = run.load_best()
     assert best is not None and {name.split("/")[0] for name in best.arrays} == {"encoder", "decoder_a", "decoder_b"}
     log = run.read_log()
