@@ -19,7 +19,9 @@ from filelock import FileLock, Timeout
 
 from faceswap_pipeline.errors import StorageError
 
+_GONE = "this disk has gone, as mounted drives do: mount it again, then run the same line again"
 _REASONS = {
+    **dict.fromkeys((errno.ENOTCONN, getattr(errno, "ESTALE", errno.ENOTCONN), errno.ETIMEDOUT), _GONE),
     errno.ENOSPC: "the disk is full: free some space, then run the same line again",
     getattr(errno, "EDQUOT", errno.ENOSPC): "the disk is full (quota): free some space, then run the same line again",
     errno.EFBIG: "this disk's format holds no file that large: use another disk (--out)",

@@ -43,6 +43,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path
         (errno.EACCES, "no permission"),
         (errno.EPERM, "no permission"),
         (errno.EROFS, "read-only"),
+        (errno.ENOTCONN, "mount it again"),
+        (errno.ESTALE, "mount it again"),
     ],
 )
 def test_what_the_system_says_becomes_one_clear_line(
