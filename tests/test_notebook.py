@@ -77,6 +77,36 @@ def test_it_names_no_path_of_any_machine(notebook: Any) -> None:
     assert not re.search(r"""["' (](/[a-z]|[A-Z]:\\|~/)""", text)
 
 
+INTERRUPTED = """#!{python}
+import os, signal, sys, time
+print("training", *sys.argv[1:], flush=True)
+try:
+    time.sleep(0.3)
+    os.kill(os.getppid(), signal.SIGINT)  # the cell is stopped
+    time.sleep(30)
+except KeyboardInterrupt:
+    time.sleep(0.2)
+    print("saved", flush=True)
+    sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="stopping a line needs process groups")
+def test_stopping_a_cell_lets_the_line_save_and_stops_the_cells_after_it(
+    notebook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "")  # the cell sets it; it is put back after the test
+    names: dict[str, Any] = {"work": tmp_path}
+    exec(next(cell.source for cell in notebook.cells if cell.id == "install"), names)
+    program = tmp_path / "python"
+    program.write_text(INTERRUPTED.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(RuntimeError, match="swap train ended with status 130"):
+        names["swap"]("train", "--time", "20m")
+    assert capsys.readouterr().out.splitlines() == ["training -m faceswap_pipeline.cli train --time 20m", "saved"]
+
+
 # -- two sessions -----------------------------------------------------------------------------------------------------
 
 
