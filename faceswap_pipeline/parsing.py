@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline import resources
-from faceswap_pipeline.imaging import Image, resize, to_float
+from faceswap_pipeline.imaging import Image, resize
 from faceswap_pipeline.networks.parser import CLASSES, SIDE
 
 BATCH = 16
@@ -64,6 +64,8 @@ class FaceParser:
 
     def __init__(self) -> None:
         """Raises WeightsError when the weights are missing or not the ones of the manifest."""
+        from keras import ops
+
         from faceswap_pipeline.array_folder import read_arrays
         from faceswap_pipeline.backend import compile_inference
         from faceswap_pipeline.networks.parser import build_parser
@@ -71,22 +73,22 @@ class FaceParser:
 
         network = build_parser()
         set_arrays("parser", network.variables, read_arrays(resources.weight_file("parser")))
-        self._infer: Callable[..., Any] = compile_inference(
-            lambda picture: network(picture, training=False), network.variables
-        )
+
+        def infer(pictures):
+            logits, landmarks, sight = network(ops.cast(pictures, "float32") / 127.5 - 1, training=False)
+            return ops.softmax(logits), landmarks, ops.sigmoid(sight)
+
+        self._infer: Callable[..., Any] = compile_inference(infer, network.variables)
 
     def parse(self, crops: Sequence[Image] | Image) -> Parsed:
         """What the crops, each uint8 (S, S, 3), show."""
         count = len(crops)
         whole = max(1, -(-count // BATCH)) * BATCH
-        pictures = np.zeros((whole, SIDE, SIDE, 3), np.float32)
+        pictures = np.zeros((whole, SIDE, SIDE, 3), np.uint8)
         for index, crop in enumerate(crops):
-            pictures[index] = to_float(resize(crop, (SIDE, SIDE)))
+            pictures[index] = resize(crop, (SIDE, SIDE))
         parts = [self._infer(pictures[start : start + BATCH]) for start in range(0, whole, BATCH)]
-        logits, landmarks, sight = (np.concatenate(part)[:count] for part in zip(*parts, strict=True))
-        chances = np.exp(logits - logits.max(-1, keepdims=True))
-        visible = np.asarray(1 / (1 + np.exp(-sight)), np.float32)
-        return Parsed(chances / chances.sum(-1, keepdims=True), landmarks, visible)
+        return Parsed(*(np.concatenate(part)[:count] for part in zip(*parts, strict=True)))
 
 
 def parsed_mask(kind: str, parsed: Parsed, index: int, size: int, padding: float = 0.0) -> Image:

@@ -30,6 +30,8 @@ class WeightEntry:
     """The program or step that wrote the file."""
     used_by: str
     """The code that reads it."""
+    figures: str
+    """What was measured of it."""
 
 
 def models_folder() -> Path:

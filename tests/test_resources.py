@@ -12,7 +12,7 @@ from faceswap_pipeline.errors import OptionError, WeightsError
 def write_manifest(folder: Path, sha256: str, more: str = "") -> None:
     (folder / "manifest.toml").write_text(
         f'[tiny]\nfile = "tiny.npz"\nsha256 = "{sha256}"\nbytes = 4\nlicence = "MIT"\n'
-        f'origin = "a test"\nmade_by = "a test"\nused_by = "nothing"\n{more}'
+        f'origin = "a test"\nmade_by = "a test"\nused_by = "nothing"\nfigures = "none"\n{more}'
     )
 
 

@@ -3,6 +3,7 @@
 In: a dataset folder and MaskOptions. Out: the same folder with masks/<kind>/ filled.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,48 +11,74 @@ from faceswap_pipeline.dataset import FaceDataset, FaceRecord
 from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
 from faceswap_pipeline.geometry import transform_points
 from faceswap_pipeline.masks import shapes
-from faceswap_pipeline.masks.options import KINDS, Kind, MaskOptions
+from faceswap_pipeline.masks.options import PARSED_KINDS, Kind, MaskOptions
+from faceswap_pipeline.parsing import BATCH, FaceParser, Parsed, parsed_mask
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.resources import weight_file
 
 FILLED_CONFIDENCE = 0.5
-"""Confidence of a mask where the tracker filled a gap, times the usual: there the landmarks are a guess."""
+"""Confidence of a landmark mask where the tracker filled a gap, times the usual: there the landmarks are a guess."""
+
+Work = list[tuple[FaceRecord, list[Kind]]]
 
 
 def make_masks(
     dataset: Path, options: MaskOptions, *, redo: bool = False, progress: Progress | None = None
 ) -> FaceDataset:
     """Make the masks of `options.kind` for every record, also those whose crop was deleted (they are still
-    converted).
+    converted; without a crop their masks come from the landmarks).
 
-    Masks that are there stay, unless they were made with another padding or `redo` is set; then all of that kind are
+    Masks that are there stay, unless they were made with other options or `redo` is set; then all of that kind are
     made again. What is finished survives an interruption, and the next call goes on. Returns the dataset, closed for
     writing. Raises DatasetError when there is no dataset, StorageError when it cannot be written, WeightsError when
-    the mean face is missing.
+    the mean face or the parser is missing.
     """
     progress = progress or Progress()
     mean_face = load_mean_face(weight_file("mean_face"))
     opened = FaceDataset.open(dataset)
     again = _kinds_to_redo(opened, options, redo)
-    work: list[tuple[Kind, list[FaceRecord]]] = [
-        (kind, _records_to_do(opened, kind, kind in again)) for kind in options.kind
-    ]
-    if not again and not any(records for _, records in work) and "masks" in opened.options:
+    work = _work_to_do(opened, options, again)
+    if not again and not work and "masks" in opened.options:
         progress.note(f"{dataset}: the masks {', '.join(options.kind)} are there; --redo makes them again")
         return opened
+    parser = None if options.method == "landmarks" else FaceParser()
     with FaceDataset.open(dataset, write=True) as written:
         if again:
             written.set_options("masks_unfinished", {"kind": sorted(again)})
         written.set_options("masks", _recorded(written, options).to_json())
-        total = sum(len(records) for _, records in work)
-        with progress.phase("masks", total, "masks") as advance:
-            for kind, records in work:
-                for record in records:
-                    write_landmark_mask(written, mean_face, kind, record, options.padding(kind))
+        with progress.phase("masks", len(work), "faces") as advance:
+            for start in range(0, len(work), BATCH):
+                for _ in _made_batch(written, mean_face, parser, work[start : start + BATCH], options):
                     advance(1)
         if again:
             written.set_options("masks_unfinished", {"kind": sorted(again - set(options.kind))})
     return written
+
+
+def _made_batch(
+    dataset: FaceDataset, mean_face: MeanFace, parser: FaceParser | None, work: Work, options: MaskOptions
+) -> Iterator[FaceRecord]:
+    """Make and write the masks of a few faces, one face after the other."""
+    seen = [record for record, _ in work if parser is not None and dataset.has_crop(record)]
+    parsed = parser.parse([dataset.crop(record) for record in seen]) if parser is not None and seen else None
+    places = {record.name: index for index, record in enumerate(seen)}
+    for record, kinds in work:
+        index = places.get(record.name)
+        for kind in kinds:
+            if parsed is not None and index is not None and _is_parsed(parsed, index, kind, options):
+                size, padding = dataset.crop_size, options.padding(kind) / dataset.coverage
+                picture = parsed_mask(kind, parsed, index, size, padding)
+                confidence = float(parsed.confidence[index])
+                dataset.write_mask(kind, record, picture, how="parser", confidence=confidence)
+            elif kind not in PARSED_KINDS:
+                write_landmark_mask(dataset, mean_face, kind, record, options.padding(kind))
+        yield record
+
+
+def _is_parsed(parsed: Parsed, index: int, kind: Kind, options: MaskOptions) -> bool:
+    """Whether a mask comes from the parser rather than from the landmarks."""
+    sure = parsed.confidence[index] >= options.least_confidence
+    return options.method == "parser" or kind in PARSED_KINDS or bool(sure)
 
 
 def write_landmark_mask(
@@ -65,21 +92,25 @@ def write_landmark_mask(
     dataset.write_mask(kind, record, picture, how="landmarks", confidence=confidence)
 
 
-def _unfinished(dataset: FaceDataset) -> list[str]:
-    """Kinds of which an interrupted call was making every mask again, so that old and new lie mixed."""
-    return dataset.options.get("masks_unfinished", {}).get("kind", [])
-
-
 def _kinds_to_redo(dataset: FaceDataset, options: MaskOptions, redo: bool) -> set[str]:
-    """The kinds of which every mask is made again."""
+    """The kinds of which every mask is made again: asked for, made otherwise, or left half redone."""
     stored = dataset.options.get("masks")
     before = MaskOptions.from_json(stored) if stored else options
-    changed = {kind for kind in options.kind if redo or before.padding(kind) != options.padding(kind)}
-    return (changed & set(dataset.mask_kinds())) | set(_unfinished(dataset))
+    otherwise = (before.method, before.least_confidence) != (options.method, options.least_confidence)
+    changed = {kind for kind in options.kind if redo or otherwise or before.padding(kind) != options.padding(kind)}
+    unfinished = dataset.options.get("masks_unfinished", {}).get("kind", [])
+    return (changed & set(dataset.mask_kinds())) | set(unfinished)
 
 
-def _records_to_do(dataset: FaceDataset, kind: Kind, all_of_them: bool) -> list[FaceRecord]:
-    return [record for record in dataset.records if all_of_them or not dataset.has_mask(record, kind)]
+def _work_to_do(dataset: FaceDataset, options: MaskOptions, again: set[str]) -> Work:
+    """The faces that lack a mask, with the kinds they lack; parser-only kinds need the crop."""
+
+    def lacks(record: FaceRecord, kind: Kind) -> bool:
+        possible = kind not in PARSED_KINDS or dataset.has_crop(record)
+        return possible and (kind in again or not dataset.has_mask(record, kind))
+
+    found: Work = [(record, [kind for kind in options.kind if lacks(record, kind)]) for record in dataset.records]
+    return [(record, kinds) for record, kinds in found if kinds]
 
 
 def _recorded(dataset: FaceDataset, options: MaskOptions) -> MaskOptions:
@@ -93,5 +124,5 @@ def _recorded(dataset: FaceDataset, options: MaskOptions) -> MaskOptions:
         for kind, field in (("face", "face_padding"), ("eyes", "eye_padding"), ("mouth", "mouth_padding"))
         if kind not in options.kind
     }
-    both = tuple(kind for kind in KINDS if kind in options.kind or kind in before.kind)
+    both = tuple(dict.fromkeys((*before.kind, *options.kind)))
     return replace(options, kind=both, **kept)

@@ -14,7 +14,7 @@ from faceswap_pipeline.errors import OptionError
 from faceswap_pipeline.geometry import transform_points
 from faceswap_pipeline.imaging import resize
 from faceswap_pipeline.masks import shapes
-from faceswap_pipeline.masks.options import KINDS, Kind, MaskOptions
+from faceswap_pipeline.masks.options import KINDS, PARSED_KINDS, Kind, MaskOptions
 from faceswap_pipeline.resources import weight_file
 
 COVERAGE = 1.56
@@ -31,7 +31,8 @@ def make(face: MeanFace, kind: Kind, yaw: float = 0, pitch: float = 0, size: int
     pose = shapes.crop_pose(yaw, pitch, size, COVERAGE)
     five = project(face.five, pose)
     five[3:] += changes.get("move", 0)
-    return shapes.mask(kind, face, pose, five, size, changes.get("padding", 0.02)) > 0
+    generous = 0.02 + (shapes.FACE_INSET if kind == "face" else 0)
+    return shapes.mask(kind, face, pose, five, size, changes.get("padding", generous)) > 0
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -73,7 +74,7 @@ def test_eyes_and_mouth_are_apart_and_inside_the_face(face: MeanFace, yaw: float
 
 
 def test_the_face_is_as_high_as_the_crop_over_its_coverage_and_in_the_middle(face: MeanFace) -> None:
-    rows, columns = np.nonzero(make(face, "face", size=256, padding=0))
+    rows, columns = np.nonzero(make(face, "face", size=256, padding=shapes.FACE_INSET))
     assert np.ptp(rows) + 1 == pytest.approx(256 / COVERAGE, abs=2)
     assert rows.min() + rows.max() == pytest.approx(255, abs=2)
     assert columns.min() + columns.max() == pytest.approx(255, abs=2)
@@ -136,12 +137,14 @@ def test_unknown_kinds_and_wild_paddings_are_refused(face: MeanFace) -> None:
         MaskOptions(kind=("nose",))  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="--kind"):
         MaskOptions(kind=())
+    with pytest.raises(OptionError, match="--kind is 'hair' with --method landmarks"):
+        MaskOptions(kind=("face", "hair"), method="landmarks")
     with pytest.raises(OptionError, match="--face-padding"):
         MaskOptions(face_padding=0.5)
 
 
 def test_every_kind_has_a_padding_and_survives_json() -> None:
-    assert get_args(Kind) == KINDS
+    assert get_args(Kind) == (*KINDS, *PARSED_KINDS)
     options = MaskOptions(kind=("eyes",), eye_padding=0.05)
     assert [options.padding(kind) for kind in KINDS] == [options.face_padding, 0.05, options.mouth_padding]
     assert MaskOptions.from_json(options.to_json()) == options
