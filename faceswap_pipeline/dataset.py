@@ -402,6 +402,7 @@ class FaceDataset:
         self.sync()
         names = sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
         names = [name for name in names if not name.startswith("work/") and "/." not in f"/{name}"]
+        make_folder(to.parent)
         with open_aside(to) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name in names:
                 entry = zipfile.ZipInfo(f"{self.path.resolve().name}/{name}", (1980, 1, 1, 0, 0, 0))

@@ -432,7 +432,10 @@ def test_a_packed_dataset_reads_like_its_folder(tmp_path: Path) -> None:
 def test_packing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     make_dataset(tmp_path / "one" / "faces_a")
     make_dataset(tmp_path / "two" / "faces_a")
-    sums = [sha256_file(FaceDataset.open(tmp_path / n / "faces_a").pack(tmp_path / f"{n}.zip")) for n in ("one", "two")]
+    sums = [
+        sha256_file(FaceDataset.open(tmp_path / n / "faces_a").pack(tmp_path / "new" / f"{n}.zip"))
+        for n in ("one", "two")
+    ]
     assert sums[0] == sums[1]
 
 
