@@ -37,6 +37,8 @@ VERBS = (
 """In the order of the help."""
 _HELP = """Two videos in, one video out: person A's performance with person B's face.
 
+To see it work on two rendered people: swap demo
+
 The four lines that make a film:
 
     swap extract video_a.mp4
@@ -192,6 +194,7 @@ def build_app() -> "App":
         video: Annotated[
             Path | None, Parameter(help="The video to change. [default: every video of the run's dataset A]")
         ] = None,
+        /,
         *,
         run: Annotated[Path | None, Parameter(help="Run folder. [default: the newest in ./runs]")] = None,
         out: Annotated[
@@ -203,7 +206,9 @@ def build_app() -> "App":
         identity: Annotated[
             Path | None, Parameter(help="Folder with key.pem and certificate.pem to sign with. [default: own]")
         ] = None,
-        time_authority: Annotated[str, Parameter(help="Address of a time-stamp server for the signature.")] = "",
+        time_authority: Annotated[
+            str, Parameter(help="Address of a time-stamp server for the signature.", show_default=False)
+        ] = "",
         options: ConvertOptions,
         common: CommonOptions,
     ) -> None:

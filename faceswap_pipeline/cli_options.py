@@ -90,12 +90,16 @@ def option_parameters(options_class: type[Options]) -> list[inspect.Parameter]:
         hint = _without_metadata(hints[field.name])
         kinds = set(typing.get_args(hint)) | {hint}
         limits = range_text(hints[field.name])
+        several = typing.get_origin(hint) is tuple
+        shown = field.default not in (None, (), "") and field.default is not False
         style = Parameter(
             name=flag(field.name),
-            help=texts.get(field.name, "") + (f" [range: {limits}]" if limits else ""),
+            help=texts.get(field.name, "")
+            + (f" [range: {limits}]" if limits else "")
+            + (" [several: repeat the flag]" if several else ""),
             negative="--no-" + flag(field.name)[2:] if field.default is True else (),
-            show_default=field.default not in (None, (), "") and field.default is not False,
-            converter=_whole_number if int in kinds and typing.get_origin(hint) is not tuple else None,
+            show_default=", ".join if shown and several else shown,
+            converter=_whole_number if int in kinds and not several else None,
         )
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(field.name, kind, default=field.default, annotation=Annotated[hint, style]))

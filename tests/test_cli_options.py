@@ -29,6 +29,8 @@ class SampleOptions(BaseOptions):
     """How."""
     persons: tuple[int, ...] = ()
     """Whom."""
+    kinds: tuple[str, ...] = ("face", "eyes")
+    """Which."""
     report: bool = True
     """Write a report."""
 
@@ -64,7 +66,7 @@ def test_every_kind_of_field_becomes_a_flag() -> None:
         *"work a.mp4 b.mp4 --min-face 0.1 --steps 7 --method slow --persons 1 --persons 2 --no-report --seed 3".split()
     )
     assert got["inputs"] == (Path("a.mp4"), Path("b.mp4"))
-    assert got["options"] == SampleOptions(3, 0.1, 7, "slow", (1, 2), False)
+    assert got["options"] == SampleOptions(3, 0.1, 7, "slow", (1, 2), report=False)
 
 
 def test_defaults_are_those_of_the_dataclass() -> None:
@@ -104,6 +106,8 @@ def test_help_shows_text_range_choices_and_default(capsys: pytest.CaptureFixture
         "[range: at least 1]",
     ):
         assert part in text
+    assert "Whom. [several: repeat the flag]" in text
+    assert "Which. [several: repeat the flag] [default: face, eyes]" in text
     assert "Where chance begins." in text
     assert "--no-report" in text
     assert "--empty-persons" not in text
@@ -111,7 +115,7 @@ def test_help_shows_text_range_choices_and_default(capsys: pytest.CaptureFixture
 
 def test_docstrings_of_base_classes_count() -> None:
     assert field_docstrings(SampleOptions)["seed"] == "Where chance begins."
-    assert len(field_docstrings(SampleOptions)) == 6
+    assert len(field_docstrings(SampleOptions)) == 7
 
 
 def test_config_file_gives_values_and_flags_win(tmp_path: Path) -> None:
