@@ -43,19 +43,18 @@ class PlainProgress(Progress):
     @contextmanager
     def phase(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
         """Prints how far the phase is every interval, and once when it is over."""
-        begin = last = time.monotonic()
-        done = 0.0
+        pace = Pace()
+        last = pace.begin
 
         def advance(amount: float) -> None:
-            nonlocal done, last
-            done += amount
-            now = time.monotonic()
-            if now - last >= self._interval:
-                last = now
-                print(progress_line(name, done, total, unit, now - begin), file=self._out, flush=True)
+            nonlocal last
+            pace.add(amount)
+            if pace.now - last >= self._interval:
+                last = pace.now
+                print(progress_line(name, pace.done, total, unit, pace.speed), file=self._out, flush=True)
 
         yield advance
-        print(progress_line(name, done, None, unit, time.monotonic() - begin), file=self._out, flush=True)
+        print(end_line(name, pace.done, unit, time.monotonic() - pace.begin), file=self._out, flush=True)
 
     def note(self, text: str) -> None:
         """One line on standard output."""
@@ -88,19 +87,16 @@ class RichProgress(Progress):
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
         ]
-        begin = time.monotonic()
-        done = 0.0
+        pace = Pace()
         with Bars(*columns, console=self._console, transient=True, refresh_per_second=4) as bars:
             task = bars.add_task(name, total=total, speed="")
 
             def advance(amount: float) -> None:
-                nonlocal done
-                done += amount
-                speed = done / max(time.monotonic() - begin, 1e-3)
-                bars.update(task, advance=amount, speed=f"{speed:.3g} {unit}/s")
+                pace.add(amount)
+                bars.update(task, advance=amount, speed=_pace_text(pace.speed, unit).lstrip(", "))
 
             yield advance
-        self.note(progress_line(name, done, None, unit, time.monotonic() - begin))
+        self.note(end_line(name, pace.done, unit, time.monotonic() - pace.begin))
 
     def note(self, text: str) -> None:
         """One line above the bar."""
@@ -111,14 +107,58 @@ class RichProgress(Progress):
         print(f"warning: {text}", file=sys.stderr)
 
 
-def progress_line(name: str, done: float, total: float | None, unit: str, elapsed: float) -> str:
-    """`detecting: 120 of 500 frames (24 %), 31.2 frames/s, 12 s left`; without a total: how much and how fast."""
-    speed = done / elapsed if elapsed > 0 else 0.0
-    pace = f", {speed:.3g} {unit}/s" if elapsed >= 1 else ""
+class Pace:
+    """How much of a phase is done, and how fast it goes.
+
+    The speed counts from the first advance on: before it networks are compiled, which says nothing of what is left.
+    """
+
+    def __init__(self) -> None:
+        self.begin = self.now = time.monotonic()
+        self.done = 0.0
+        self._first: tuple[float, float] | None = None
+
+    def add(self, amount: float) -> None:
+        """So much more is done now."""
+        self.now = time.monotonic()
+        self.done += amount
+        if self._first is None and amount > 0:
+            self._first = (self.now, self.done)
+
+    @property
+    def speed(self) -> float:
+        """Units a second; 0 while that is not known."""
+        began, done = self._first or (self.now, self.done)
+        return (self.done - done) / (self.now - began) if self.now > began else 0.0
+
+
+def progress_line(name: str, done: float, total: float | None, unit: str, speed: float) -> str:
+    """`detecting: 120 of 500 frames (24 %), 31.2 frames/s, 12 s left`; a speed of 0 is not known yet.
+
+    Of a phase that is measured in seconds, how much of the time is over.
+    """
+    pace = _pace_text(speed, unit)
     if not total:
-        return f"{name}: {done:g} {unit} in {time_text(elapsed)}{pace}"
+        return f"{name}: {_amount(done, unit)}{pace}"
     left = f", {time_text((total - done) / speed)} left" if speed > 0 else ""
-    return f"{name}: {done:g} of {total:g} {unit} ({100 * done / total:.0f} %){pace}{left}"
+    so_far = time_text(done) if unit == "s" else f"{done:g}"
+    return f"{name}: {so_far} of {_amount(total, unit)} ({100 * done / total:.0f} %){pace}{left}"
+
+
+def end_line(name: str, done: float, unit: str, elapsed: float) -> str:
+    """`detecting: 500 frames in 16 s, 31.2 frames/s`."""
+    if unit == "s":
+        return f"{name}: {time_text(elapsed)}"
+    pace = _pace_text(done / elapsed, unit) if elapsed >= 1 else ""
+    return f"{name}: {_amount(done, unit)} in {time_text(elapsed)}{pace}"
+
+
+def _amount(number: float, unit: str) -> str:
+    return time_text(number) if unit == "s" else f"{number:g} {unit}"
+
+
+def _pace_text(speed: float, unit: str) -> str:
+    return f", {speed:.3g} {unit}/s" if speed > 0 and unit != "s" else ""
 
 
 def time_text(seconds: float) -> str:

@@ -53,8 +53,9 @@ class Demo:
 
     def lines(self) -> list[str]:
         """Where everything is, and the figures, one line each."""
-        metrics, scale = self.evaluation.record["metrics"], self._scale()
+        metrics = self.evaluation.record["metrics"]
         figures = [metrics[name] for name in FIGURES if name in metrics]
+        scale = [f"{psnr:.1f} dB, SSIM {ssim:.3f} ({row})" for row, (psnr, ssim) in self._scale().items()]
         return [
             f"swapped film          {self.film}",
             f"source, swap, mask    {self.comparison}",
@@ -62,8 +63,8 @@ class Demo:
             f"report                {self.evaluation.page}",
             "",
             f"trained               {self.steps} steps of {self.recipe} in {self.seconds / 60:.1f} minutes in all",
-            *(f"{row:<22}{psnr:.1f} dB, SSIM {ssim:.3f}" for row, (psnr, ssim) in scale.items()),
-            *(f"{entry['title']:<52}{entry['value']:.3g} {entry['unit']} ({entry['level']})" for entry in figures),
+            *([f"against the true swap {', '.join(scale)}"] if scale else []),
+            *(f"{entry['value']:>9.3g} {entry['unit']:<12}{entry['level']:<6}{entry['title']}" for entry in figures),
         ]
 
     def to_json(self) -> dict[str, Any]:

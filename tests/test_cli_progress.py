@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from faceswap_pipeline.cli_progress import PlainProgress, make_progress, progress_line, time_text
+from faceswap_pipeline import cli_progress
+from faceswap_pipeline.cli_progress import Pace, PlainProgress, end_line, make_progress, progress_line, time_text
 
 
 def test_lines_come_at_the_interval_and_at_the_end() -> None:
@@ -55,10 +56,31 @@ def test_quiet_says_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_line_with_and_without_a_total() -> None:
     assert (
-        progress_line("reading", 120, 480, "frames", 4) == "reading: 120 of 480 frames (25 %), 30 frames/s, 12 s left"
+        progress_line("reading", 120, 480, "frames", 30) == "reading: 120 of 480 frames (25 %), 30 frames/s, 12 s left"
     )
-    assert progress_line("reading", 120, None, "frames", 4) == "reading: 120 frames in 4 s, 30 frames/s"
+    assert progress_line("reading", 120, None, "frames", 30) == "reading: 120 frames, 30 frames/s"
     assert progress_line("reading", 0, 480, "frames", 0) == "reading: 0 of 480 frames (0 %)"
+    assert end_line("reading", 120, "frames", 4) == "reading: 120 frames in 4 s, 30 frames/s"
+    assert end_line("reading", 120, "frames", 0.2) == "reading: 120 frames in 0 s"
+
+
+def test_of_a_phase_in_seconds_the_time_is_said() -> None:
+    assert (
+        progress_line("training", 151.7, 360, "s", 1.01) == "training: 2 min 32 s of 6 min 00 s (42 %), 3 min 26 s left"
+    )
+    assert end_line("training", 359.4, "s", 359.6) == "training: 6 min 00 s"
+
+
+def test_what_comes_before_the_first_advance_is_not_taken_for_slowness(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(cli_progress.time, "monotonic", lambda: clock[0])
+    pace = Pace()
+    clock[0] += 60  # compiling
+    pace.add(1)
+    assert pace.speed == 0
+    clock[0] += 2
+    pace.add(20)
+    assert (pace.done, pace.speed) == (21, 10)
 
 
 @pytest.mark.parametrize(
