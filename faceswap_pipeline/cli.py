@@ -286,7 +286,7 @@ def _add_judging_verbs(app: "App") -> None:
         from faceswap_pipeline import outcome, workflows
 
         if common.json:
-            _end(common, outcome.folder_outcome(folder))
+            _end(common, outcome.folder_outcome(workflows.open_folder(folder)))
         else:
             _end(common, None, *workflows.describe(folder))
 

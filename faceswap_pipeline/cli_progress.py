@@ -140,6 +140,7 @@ def progress_line(name: str, done: float, total: float | None, unit: str, speed:
     pace = _pace_text(speed, unit)
     if not total:
         return f"{name}: {_amount(done, unit)}{pace}"
+    done = min(done, total)  # the last step of a time limit may outlast it
     left = f", {time_text((total - done) / speed)} left" if speed > 0 else ""
     so_far = time_text(done) if unit == "s" else f"{done:g}"
     return f"{name}: {so_far} of {_amount(total, unit)} ({100 * done / total:.0f} %){pace}{left}"

@@ -17,7 +17,7 @@ from faceswap_pipeline.progress import Progress
 if TYPE_CHECKING:
     from faceswap_pipeline.evaluate.stage import Evaluation
 
-FIGURES = ("swapped", "mouth_follows", "eyes_follow", "flicker", "seam_colour")
+FIGURES = ("identity", "swapped", "mouth_follows", "eyes_follow", "flicker", "seam_colour")
 """What is said at the end, beside the figures against the true swap; all others are in the report."""
 
 

@@ -5,7 +5,6 @@ In: what a stage returned. Out: plain values by name; paths as they were named o
 
 import math
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,14 +13,11 @@ if TYPE_CHECKING:
     from faceswap_pipeline.run import TrainingRun
 
 
-def folder_outcome(folder: Path) -> dict[str, Any]:
-    """Of a dataset folder, a packed dataset or a run folder. Raises DatasetError for others, RunError when damaged."""
-    from faceswap_pipeline.dataset import FaceDataset
+def folder_outcome(opened: "FaceDataset | TrainingRun") -> dict[str, Any]:
+    """Of a dataset or a run."""
     from faceswap_pipeline.run import TrainingRun
 
-    if (folder / "run.json").is_file():
-        return run_outcome(TrainingRun.open(folder))
-    return dataset_outcome(FaceDataset.open(folder))
+    return run_outcome(opened) if isinstance(opened, TrainingRun) else dataset_outcome(opened)
 
 
 def dataset_outcome(dataset: "FaceDataset") -> dict[str, Any]:

@@ -249,13 +249,19 @@ def pack(dataset: Path, out: Path | None) -> Path:
 
 def describe(folder: Path) -> list[str]:
     """What `swap info` says of a dataset folder, a packed dataset or a run folder. Raises DatasetError for others."""
-    if (folder / "run.json").is_file():
-        from faceswap_pipeline.run import TrainingRun
+    return open_folder(folder).describe()
 
-        return TrainingRun.open(folder).describe()
+
+def open_folder(folder: Path) -> "FaceDataset | TrainingRun":
+    """The dataset, packed or not, or the run at `folder`. Raises DatasetError for others, RunError when damaged."""
     from faceswap_pipeline.dataset import FaceDataset
+    from faceswap_pipeline.run import TrainingRun
 
-    return FaceDataset.open(folder).describe()
+    if (folder / "run.json").is_file():
+        return TrainingRun.open(folder)
+    if folder.is_dir() and not (folder / "dataset.json").exists():
+        raise DatasetError(f"{folder} holds neither dataset.json nor run.json: name a dataset folder or a run folder")
+    return FaceDataset.open(folder)
 
 
 def verify(file: Path) -> "Verification":

@@ -81,7 +81,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         ("evaluate text.mp4 --fail-below speed=1", ["--fail-below", "'speed=1'", "jitter"]),
         ("info nowhere", ["nowhere", "no dataset"]),
         ("info folder", ["folder", "dataset.json"]),
-        ("info .", [". is no dataset", "dataset.json"]),
+        ("info .", [". holds neither", "dataset.json", "run.json"]),
         ("masks .", [". is no dataset"]),
         ("train --a . --b .", [". is no dataset"]),
         ("masks text.mp4", ["text.mp4", "neither", "swap extract text.mp4"]),

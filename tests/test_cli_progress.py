@@ -68,6 +68,7 @@ def test_of_a_phase_in_seconds_the_time_is_said() -> None:
     assert (
         progress_line("training", 151.7, 360, "s", 1.01) == "training: 2 min 32 s of 6 min 00 s (42 %), 3 min 26 s left"
     )
+    assert progress_line("training", 23, 1, "s", 0).endswith("(100 %)")
     assert end_line("training", 359.4, "s", 359.6) == "training: 6 min 00 s"
 
 

@@ -16,6 +16,9 @@ from faceswap_pipeline.options import flag
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.video.info import file_sha256
 
+OTHER_ENDINGS = frozenset((".avi", ".gif", ".jpeg", ".jpg", ".m4v", ".mkv", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
+"""What is hardly meant as the name of a folder."""
+
 
 def open_side(run: TrainingRun, side: str, dataset: Path | None) -> FaceDataset:
     """The dataset of person `side` (`a` or `b`) of a run, or the one at `dataset` in its place.
@@ -97,8 +100,10 @@ def film_paths(names: Sequence[str], endings: Sequence[str], out: Path) -> list[
     """Where the swapped form of each input goes: `NAME_swapped` and its ending in the folder `out`; no two the same.
 
     `out` may be the film itself when there is one input: it then ends in .mp4 or .mov (in .png for a single picture).
-    Raises VideoError when one file is named for several inputs.
+    Raises VideoError when one file is named for several inputs, or one of a kind that is not made.
     """
+    if out.suffix.lower() in OTHER_ENDINGS and not out.is_dir():
+        raise VideoError(f"{out}: films end in .mp4 or .mov, and pictures in .png; name the output so, or a folder")
     if out.suffix.lower() in (".mp4", ".mov", ".png") and not out.is_dir():
         if len(names) != 1:
             raise VideoError(f"{out} is one file, but {len(names)} films are made: name a folder with --out")
