@@ -57,7 +57,7 @@ def test_training_writes_everything_conversion_and_people_need(faces, adversaria
     asked = options(adversarial_recipe, steps=9)
     run = train_swap(*faces, tmp_path / "run", asked, after_save=after_save, progress=notes)
     assert run.manifest["finished"] == "reached 9 steps"
-    assert saved == [(9, True, 9)]  # called when all of a save is on the disk
+    assert saved[-1] == (9, True, 9)  # called when all of a save is on the disk
     best = run.load_best()
     assert best is not None and {name.split("/")[0] for name in best.arrays} == {"encoder", "decoder_a", "decoder_b"}
     log = run.read_log()
