@@ -8,7 +8,7 @@ The network was trained on rendered people only (`examples/train_weights/train_e
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.optimize
@@ -32,6 +32,18 @@ LEAST_AGREEMENT = 0.9
 """Share of held-out faces of each person that a trustworthy probe names rightly."""
 
 
+class Embedder(Protocol):
+    """What turns faces into directions that say who it is."""
+
+    def embed(self, crops: Sequence[Image] | Image, masks: Sequence[Image] | Image) -> NDArray[np.float32]:
+        """Unit vectors (N, D) of crops, each uint8 (S, S, 3), with their face masks, each (S, S) 0..255."""
+        ...
+
+    def strangers(self) -> NDArray[np.float32]:
+        """Unit vectors (N, D) of many people who are neither A nor B; (0, D) where there are none."""
+        ...
+
+
 class FaceEmbedder:
     """The network with its shipped weights, compiled for one batch size."""
 
@@ -48,17 +60,34 @@ class FaceEmbedder:
             lambda pictures, faces: network(bare_faces(pictures, faces), training=False), network.variables
         )
 
-    def embed(self, crops: Sequence[Image] | Image, masks: Sequence[Image] | Image) -> NDArray[np.float32]:
-        """Unit vectors (N, 128) of crops, each uint8 (S, S, 3), with their face masks, each (S, S) 0..255."""
-        count = len(crops)
+    def embed(
+        self, crops: Sequence[Image] | Image, masks: Sequence[Image] | Image, view: float = 1.0
+    ) -> NDArray[np.float32]:
+        """Unit vectors (N, 128) of crops, each uint8 (S, S, 3), with their face masks, each (S, S) 0..255.
+
+        `view` is the share of a dataset crop, about its centre, that the pictures show.
+        """
+        count, view = len(crops), min(1.0, VIEW / view)
         whole = -(-count // BATCH) * BATCH
         pictures, faces = (np.zeros((whole, SIDE, SIDE, channels), np.float32) for channels in (3, 1))
         for index, (crop, mask) in enumerate(zip(crops, masks, strict=True)):
-            pictures[index] = to_float(network_view(crop, SIDE, VIEW))
-            faces[index] = network_view(mask, SIDE, VIEW)[..., None] / np.float32(255)
+            pictures[index] = to_float(network_view(crop, SIDE, view))
+            faces[index] = network_view(mask, SIDE, view)[..., None] / np.float32(255)
         batches = [slice(start, start + BATCH) for start in range(0, whole, BATCH)]
         parts = [self._infer(pictures[batch], faces[batch]) for batch in batches]
         return np.concatenate(parts)[:count] if parts else np.zeros((0, DIMENSIONS), np.float32)
+
+    def strangers(self) -> NDArray[np.float32]:
+        """Of the rendered people that the network was trained on."""
+        from faceswap_pipeline.array_folder import read_arrays
+
+        return read_arrays(resources.weight_file("strangers"))["embeddings"].astype(np.float32)
+
+
+def shipped_embedder() -> FaceEmbedder | None:
+    """The embedding that comes with the program; None in a version that has none."""
+    known = resources.weight_entries()
+    return FaceEmbedder() if {"embedding", "strangers"} <= set(known) else None
 
 
 @dataclass(frozen=True)
@@ -77,6 +106,14 @@ class Probe:
         """Whether both persons' held-out faces are named rightly often enough to believe what it says of others."""
         return min(self.agreement.values()) >= LEAST_AGREEMENT
 
+    @property
+    def doubt(self) -> str:
+        """Why it is not to be trusted; empty when it is."""
+        if self.trustworthy:
+            return ""
+        shares = " and ".join(f"{share:.0%} of {name.upper()}'s" for name, share in self.agreement.items())
+        return f"not trustworthy: of faces held out it names {shares} rightly, {LEAST_AGREEMENT:.0%} are needed"
+
     def chances(self, embeddings: NDArray) -> NDArray[np.float64]:
         """(N, 3): how surely each embedding (N, D) is A, B or neither; rows sum to 1."""
         logits = embeddings @ self.weights + self.offset
@@ -91,7 +128,7 @@ def fit_probe(a: NDArray, b: NDArray, others: NDArray) -> Probe:
     which it is then calibrated (one temperature, Guo et al. 2017) and checked.
     """
     held = {name: _middle_block(len(faces)) for name, faces in (("a", a), ("b", b))}
-    known = {"a": a[held["a"] == 0], "b": b[held["b"] == 0], "neither": others}
+    known = {"a": a[held["a"] == 0], "b": b[held["b"] == 0], "neither": others.reshape(-1, a.shape[1])}
     x = np.concatenate(list(known.values())).astype(np.float64)
     y = np.repeat(np.arange(3), [len(part) for part in known.values()])
     trust = np.concatenate([np.full(len(part), 1 / max(len(part), 1)) for part in known.values()]) / 3

@@ -15,6 +15,7 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import MeanFace
 from faceswap_pipeline.evaluate.pairs import FacePair, FramePair
 from faceswap_pipeline.geometry import Array
+from faceswap_pipeline.identity import Embedder
 
 LONG_TRACK, FEWEST_ALIKE = 12, 5
 """Faces from which a track has a usual look of its own, and those without which nothing is usual."""
@@ -34,6 +35,8 @@ class Subject:
     """Why there is none."""
     mean_face: MeanFace
     sidecar: dict[str, Any]
+    embedder: Embedder | None = None
+    """What tells people apart."""
 
     @property
     def face_height(self) -> float:

@@ -12,6 +12,8 @@ class EvaluateOptions(Options):
 
     quick: bool = False
     """Look at about 60 places of the film only, three frames each; else at every frame."""
+    face_embedding: str = ""
+    """ONNX file of a face recogniser of your own that tells who it is; needs the extra `recogniser`."""
     fail_below: tuple[str, ...] = ()
     """METRIC=NUMBER: end with status 1 where the film is worse than that, whichever way is better for this figure."""
 

@@ -21,17 +21,20 @@ from faceswap_pipeline.evaluate.coverage import Coverage
 from faceswap_pipeline.evaluate.definitions import METRICS, failed_gates
 from faceswap_pipeline.evaluate.detectability import Detectability
 from faceswap_pipeline.evaluate.groups import Findings, Group, Subject
+from faceswap_pipeline.evaluate.identity import Identity
 from faceswap_pipeline.evaluate.inputs import Inputs, open_inputs
 from faceswap_pipeline.evaluate.options import EvaluateOptions
 from faceswap_pipeline.evaluate.pairs import Choice, FramePair, Measurer, choose, read_faces, read_pairs
 from faceswap_pipeline.evaluate.performance import Performance
+from faceswap_pipeline.evaluate.recogniser import OnnxEmbedder
 from faceswap_pipeline.evaluate.report import film_page
 from faceswap_pipeline.evaluate.steadiness import Steadiness
 from faceswap_pipeline.evaluate.truth import Truth
 from faceswap_pipeline.evaluate.untouched import Untouched
 from faceswap_pipeline.evaluate.worst import worst_frames
+from faceswap_pipeline.identity import Embedder, shipped_embedder
 from faceswap_pipeline.progress import Progress
-from faceswap_pipeline.storage import atomic_write_json, atomic_write_text, keep_old, make_folder
+from faceswap_pipeline.storage import atomic_write_json, atomic_write_text, keep_old, make_folder, sha256_file
 from faceswap_pipeline.video.info import probe
 from faceswap_pipeline.video.reader import read_frames
 from faceswap_pipeline.video.writer import VideoWriter
@@ -42,6 +45,7 @@ QUICK_PLACES = 60
 
 GROUPS: dict[str, Callable[[Subject], Group]] = {
     "coverage": Coverage,
+    "identity": Identity,
     "performance": Performance,
     "steadiness": Steadiness,
     "blending": Blending,
@@ -115,18 +119,21 @@ def evaluate_swap(
         progress.note(f"{out / 'evaluation.json'} is there already, of the same film with the same options")
         return made
     choice = choose(inputs.sidecar["frames"]["frames"], QUICK_PLACES) if options.quick else Choice()
-    findings, times = _measure(inputs, choice, FaceDetector(), progress)
+    embedder = OnnxEmbedder(Path(options.face_embedding)) if options.face_embedding else shipped_embedder()
+    findings, times = _measure(inputs, choice, FaceDetector(), embedder, progress)
     record = _record(inputs, options, choice, findings, times)
     page = film_page(record, inputs, progress)
     return Evaluation(record, _write(out, record, page), options.gates)
 
 
 def _measure(
-    inputs: Inputs, choice: Choice, measurer: Measurer, progress: Progress
+    inputs: Inputs, choice: Choice, measurer: Measurer, embedder: Embedder | None, progress: Progress
 ) -> tuple[dict[str, Findings], dict[int, float]]:
     """The findings of every group, and the times in seconds of the frames that were looked at closely."""
     mean_face = load_mean_face(resources.weight_file("mean_face"))
-    subject = Subject(inputs.faces, inputs.index, inputs.other, inputs.other_missing, mean_face, inputs.sidecar)
+    subject = Subject(
+        inputs.faces, inputs.index, inputs.other, inputs.other_missing, mean_face, inputs.sidecar, embedder
+    )
     groups = {name: make(subject) for name, make in GROUPS.items()}
     times: dict[int, float] = {}
     films = {"source": inputs.source, "result": inputs.film}
@@ -179,6 +186,7 @@ def _identity(inputs: Inputs, options: EvaluateOptions) -> dict[str, Any]:
         "software": __version__,
         "sha256": inputs.hashes,
         "quick": options.quick,
+        "face_embedding": sha256_file(Path(options.face_embedding)) if options.face_embedding else None,
     }
 
 

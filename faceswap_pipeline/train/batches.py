@@ -43,18 +43,9 @@ class Faces:
 def load_faces(dataset: FaceDataset, recipe: NetworkRecipe, memory_bytes: float, progress: Progress) -> Faces:
     """The faces of a dataset that training may use, in memory, the held-out ones apart.
 
-    Takes the sharpest ones only when all would need more than `memory_bytes`, and says so.
-
-    Raises NoFaceError when there are too few, DatasetError when masks are missing.
+    Takes the sharpest ones only when all would need more than `memory_bytes`, and says so. Raises as `usable_records`.
     """
-    records = [record for record in dataset.training_records() if _has_masks(dataset, record)]
-    if not records and dataset.training_records():
-        raise DatasetError(f"{dataset.path} has no masks: make them with `swap masks {dataset.path}`")
-    if len(records) < FEWEST_FACES:
-        raise NoFaceError(
-            f"{dataset.path} has {len(records)} faces to train on, expected at least {FEWEST_FACES} (some hundreds are "
-            f"good): film longer or add clips with `swap extract clip1.mp4 clip2.mp4 --out {dataset.path}`"
-        )
+    records = usable_records(dataset)
     side = margin_size(recipe.resolution, recipe.view)
     most = max(FEWEST_FACES, int(memory_bytes // (side * side * 6)))
     if len(records) > most:
@@ -71,6 +62,22 @@ def load_faces(dataset: FaceDataset, recipe: NetworkRecipe, memory_bytes: float,
             advance(1)
     chosen = [records[i] for i in train]
     return Faces(arrays[train], arrays[held_out], statistics(arrays[train], pose_chances(chosen)))
+
+
+def usable_records(dataset: FaceDataset) -> list[FaceRecord]:
+    """The faces that training may use.
+
+    Raises NoFaceError when there are too few, DatasetError when masks are missing.
+    """
+    records = [record for record in dataset.training_records() if _has_masks(dataset, record)]
+    if not records and dataset.training_records():
+        raise DatasetError(f"{dataset.path} has no masks: make them with `swap masks {dataset.path}`")
+    if len(records) < FEWEST_FACES:
+        raise NoFaceError(
+            f"{dataset.path} has {len(records)} faces to train on, expected at least {FEWEST_FACES} (some hundreds are "
+            f"good): film longer, or take several clips: `swap extract clip1.mp4 clip2.mp4 --out {dataset.path} --redo`"
+        )
+    return records
 
 
 def split(records: Sequence[FaceRecord]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

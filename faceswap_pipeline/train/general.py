@@ -37,8 +37,12 @@ CODE = 64
 """Numbers in an identity code."""
 CODE_COST = 1e-3
 """Weight of the mean square of the identity codes: new people are looked for near the middle of the known ones."""
-PERFORMANCE_COST = 0.2
-"""Weight of the mean absolute error with which the code says what the face does, where that is known."""
+READ = "read"
+"""What names of batches begin with from which only the encoder learns: a quarter of the work of a whole one."""
+PERFORMANCE_COST = 1.0
+"""Weight of the mean squared error with which the code says what the face does, where that is known."""
+TWIN_COST = 0.1
+"""Weight of how far apart the codes of one performance by two people are, in deviations of the codes."""
 FIT_STEPS = 150
 """Steps in which a new person's identity code is found, everything else held still."""
 FIT_RATE = 0.05
@@ -95,11 +99,12 @@ class GeneralModel:
         return self._step(crops, drawn, np.float32(rate), np.float32(keep))
 
     def _update(self, crops, drawn, rate, keep) -> dict[str, Any]:
-        batches = [(augment.apply(crops, each, self.recipe.network), each) for each in drawn.values()]
+        batches = {name: (augment.apply(crops, each, self.recipe.network), each) for name, each in drawn.items()}
 
         def loss():
-            parts = [self._terms(batch, each) for batch, each in batches]
-            terms = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+            parts = [self._terms(*batch, only_read=name.startswith(READ)) for name, batch in batches.items()]
+            names = {name: None for part in parts for name in part}
+            terms = {name: _mean([part[name] for part in parts if name in part]) for name in names}
             return sum(terms.values()), terms
 
         terms, found = gradients(loss, self.generator_weights, self.variables())
@@ -109,20 +114,25 @@ class GeneralModel:
         move_average(self.generator, self.average, keep)
         return {**terms, "gradient_norm": norm}
 
-    def _terms(self, batch: Batch, drawn: dict[str, Any]) -> dict[str, Any]:
-        """The weighted losses of a batch by name.
+    def _terms(self, batch: Batch, drawn: dict[str, Any], only_read: bool) -> dict[str, Any]:
+        """The weighted losses of a batch by name; with `only_read` those of the dense code alone.
 
-        The encoder's dense code must also tell, by one linear map, what the face does where that is known: expression
-        and gaze are a few pixels of the picture, and all of what a swap must keep.
+        One linear map of the code must tell what the face does, where that is known: expression and gaze are a few
+        pixels of the picture, and all of what a swap must keep. Two people in one performance and one view must have
+        the same code, so that who it is has no way through.
         """
-        code = self.generator["people"](drawn["person"])
         seen, dense = self._encoder(batch.warped)
-        terms = losses.reconstruction_terms(self.generator["decoder"]([seen, code]), batch, self.recipe.loss)
-        terms["code"] = CODE_COST * ops.mean(code * code)
+        apart = ops.mean(ops.abs(dense - ops.take(dense, drawn["twin"], axis=0)))
+        terms = {"twin": TWIN_COST * apart / (ops.mean(ops.std(dense, axis=0)) + 1e-6)}
         if self.performed:
-            error = ops.mean(ops.abs(self.generator["performance"](dense) - drawn["performed"]), -1, keepdims=True)
+            error = ops.mean((self.generator["performance"](dense) - drawn["performed"]) ** 2, -1, keepdims=True)
             terms["performance"] = PERFORMANCE_COST * ops.mean(error * drawn["known"])
-        return terms
+        if only_read:
+            return terms
+        code = self.generator["people"](drawn["person"])
+        made = self.generator["decoder"]([seen, code])
+        terms |= losses.reconstruction_terms(made, batch, self.recipe.loss)
+        return {**terms, "code": CODE_COST * ops.mean(code * code)}
 
     def swap(self, batch: Batch, person: NDArray[np.int32]) -> NDArray[np.float32]:
         """The inputs of a batch as other persons (B,), by the averaged networks -> (B, R, R, 4), toneless."""
@@ -149,6 +159,10 @@ class GeneralModel:
 
     def _optimizers(self) -> Optimizers:
         return {"generator_optimizer": self.generator_optimizer}
+
+
+def _mean(values: list[Any]) -> Any:
+    return sum(values) / len(values)
 
 
 class Base:
@@ -212,9 +226,9 @@ def read_base(path: Path) -> Base:
     return Base(recipe, {name: value.astype(np.float32) for name, value in arrays.items()})
 
 
-def base_recipe_name(path: Path) -> str:
-    """Of which recipe the base weights in a file are, without building a network. Raises WeightsError."""
-    return _read(path)[0].name
+def base_recipe(path: Path) -> Recipe:
+    """The recipe that the base weights in a file are of, without building a network. Raises WeightsError."""
+    return _read(path)[0]
 
 
 def _read(path: Path) -> tuple[Recipe, dict[str, NDArray]]:

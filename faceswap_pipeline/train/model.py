@@ -45,7 +45,8 @@ class SwapModel:
     optimizer states); another moves both discriminators.
     """
 
-    def __init__(self, recipe: Recipe, seed: int):
+    def __init__(self, recipe: Recipe, seed: int, keep_encoder: bool = False):
+        """Random weights from `seed`; with `keep_encoder` training leaves the encoder's as they are."""
         keras.utils.set_random_seed(seed)
         self.recipe = recipe
         self.generator = self._build_generator()
@@ -60,7 +61,8 @@ class SwapModel:
             }
         copy_weights(self.generator, self.average)
         train = recipe.train
-        self.generator_weights = trainable(self.generator)
+        taught = {name: network for name, network in self.generator.items() if not (keep_encoder and name == "encoder")}
+        self.generator_weights = trainable(taught)
         self.discriminator_weights = trainable(self.discriminator)
         self.generator_optimizer = keras.optimizers.Adam(train.learning_rate, train.beta_1)
         self.generator_optimizer.build(self.generator_weights)

@@ -12,11 +12,14 @@ from keras import ops
 from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference
-from faceswap_pipeline.imaging import to_float
+from faceswap_pipeline.identity import FaceEmbedder, fit_probe
+from faceswap_pipeline.imaging import to_float, to_uint8
 from faceswap_pipeline.train import losses
 from faceswap_pipeline.train.model import PERSONS, SwapModel
 
 BATCH = 16
+MOST_LEARNT = 200
+"""Faces of a person that the identity probe is fitted to, evenly spread."""
 MOST_HELD_OUT = 64
 """Held-out faces of a person that a report looks at, evenly spread."""
 LEAST_PROGRESS = 0.005
@@ -72,30 +75,62 @@ class Plateau:
 class Validation:
     """Reconstruction of held-out faces by the averaged networks."""
 
-    def __init__(self, model: SwapModel, held_out: dict[str, NDArray[np.uint8]]):
+    def __init__(self, model: SwapModel, held_out: dict[str, NDArray[np.uint8]], likeness: "SwapLikeness | None"):
         """`held_out`: each person's views, uint8 (V, R, R, 6)."""
-        self._model = model
+        self._model, self._likeness = model, likeness
         self._faces = {person: _spread(held_out[person], MOST_HELD_OUT) for person in PERSONS}
         self._errors = compile_inference(picture_errors)
 
     def figures(self) -> dict[str, float]:
-        """`l1_a`, `ssim_a`, `l1_b`, `ssim_b` inside the face (l1 on the scale 0..1), and `score`, lower is better."""
+        """`l1_a`, `ssim_a`, `l1_b`, `ssim_b` inside the face (l1 on the scale 0..1), and `score`, lower is better.
+
+        `identity` besides, where the probe can be trusted: how surely A's swapped faces are taken for B's, 0..1.
+        """
         found: dict[str, float] = {}
         for person in PERSONS:
             found[f"l1_{person}"], found[f"ssim_{person}"] = self._person(person)
         score = np.mean([found[f"l1_{person}"] * 4 + 1 - found[f"ssim_{person}"] for person in PERSONS])
+        if self._likeness is not None and self._likeness.probe.trustworthy:
+            found["identity"] = self._likeness.of(self._made(self._faces["a"], "b"), self._faces["a"][..., 3])
         return {**found, "score": float(score)}
 
     def _person(self, person: str) -> tuple[float, float]:
+        """Mean error and mean SSIM of a person's faces made again."""
+        faces = self._faces[person]
+        made = self._made(faces, person)
         rows = []
-        for start in range(0, len(self._faces[person]), BATCH):
-            batch = self._faces[person][start : start + BATCH]
-            full = np.concatenate([batch, np.repeat(batch[-1:], BATCH - len(batch), 0)])
-            pictures, face = to_float(full[..., :3]), full[..., 3:4].astype(np.float32) / 255
-            made = self._model.swap(full, person)[..., :3]
-            rows.append(np.stack(self._errors(made, pictures, face), -1)[: len(batch)])
+        for start in range(0, len(faces), BATCH):
+            batch, again = (_filled(part[start : start + BATCH]) for part in (faces, made))
+            pictures, face = to_float(batch[..., :3]), batch[..., 3:4].astype(np.float32) / 255
+            rows.append(np.stack(self._errors(again, pictures, face), -1)[: len(faces) - start])
         l1, structure = np.concatenate(rows).mean(0)
         return float(l1) / 2, 1 - float(structure)
+
+    def _made(self, faces: NDArray[np.uint8], person: str) -> NDArray[np.float32]:
+        """Views (V, R, R, 6) as `person`, (V, R, R, 3) -1..1."""
+        parts = []
+        for start in range(0, len(faces), BATCH):
+            batch = faces[start : start + BATCH]
+            parts.append(self._model.swap(_filled(batch), person)[: len(batch), ..., :3])
+        return np.concatenate(parts)
+
+
+class SwapLikeness:
+    """How surely swapped faces are taken for B's, by a probe fitted to both persons' faces."""
+
+    def __init__(self, embedder: FaceEmbedder, faces: dict[str, NDArray[np.uint8]], view: float):
+        """`faces`: each person's views to learn from, uint8 (N, R, R, 6), in the order of time, of which a crop's share
+        `view` is seen.
+        """
+        self._embedder, self._view = embedder, view
+        few = {person: _spread(faces[person], MOST_LEARNT) for person in PERSONS}
+        a, b = (embedder.embed(few[person][..., :3], few[person][..., 3], view) for person in PERSONS)
+        self.probe = fit_probe(a, b, embedder.strangers())
+
+    def of(self, pictures: NDArray[np.float32], face: NDArray[np.uint8]) -> float:
+        """The mean chance 0..1 of B for pictures (V, R, R, 3) -1..1 with face masks (V, R, R)."""
+        embedded = self._embedder.embed(to_uint8(pictures), face, self._view)
+        return float(self.probe.chances(embedded)[:, PERSONS.index("b")].mean())
 
 
 def picture_errors(made, target, face):
@@ -105,6 +140,11 @@ def picture_errors(made, target, face):
     error = ops.sum(ops.abs(made - target) * face, axis=(1, 2, 3)) / (3 * ops.sum(face, axis=(1, 2, 3)) + 1e-6)
     structure = ops.sum((1 - losses.similarity_map(made, target, 2.0)) * inner, axis=(1, 2, 3))
     return error, structure / (3 * ops.sum(inner, axis=(1, 2, 3)) + 1e-6)
+
+
+def _filled(rows: NDArray) -> NDArray:
+    """Rows repeated at the end to a whole batch."""
+    return np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), 0)])
 
 
 def _spread(rows: NDArray, most: int) -> NDArray:

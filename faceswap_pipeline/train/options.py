@@ -21,8 +21,9 @@ class TrainOptions(Options):
     """Go on with a run that had stopped by itself."""
     seed: Annotated[int, Between(0, 2**31 - 1)] = 1
     """Seed of the first weights and of every draw."""
-    base: str = "none"
-    """Base weights (a file of `swap pretrain`) or a run folder whose networks training starts from, or none."""
+    base: str = "auto"
+    """What a new run starts from: base weights (a file of `swap pretrain`), the networks of a run folder, none, or
+    auto: the base weights that come with the program, where there are some for the recipe."""
     save_minutes: Annotated[float, Between(0.01, 1440)] = 5.0
     """Minutes between two checkpoints."""
     report_steps: Annotated[int, Between(1, 100_000)] = 250

@@ -137,24 +137,26 @@ def draw_people(
     """The random choices for a batch, as `augment.draw` gives them, with `target` and `person` (B,) of the target, and
     `performed` (B, K) with `known` (B, 1), 0 where nobody knows it.
 
-    A share `paired` of the targets has another person of the same performance as its input; the rest are their own
-    input, warped.
+    A share `paired` of the batch are pairs: two people of one performance in the same view, each the other's target.
+    `twin` (B,) is each face's partner in the batch, itself where it has none: the rest are their own target, warped.
     """
     count = recipe.batch
     with_others = np.nonzero(partners.number)[0]
-    from_pairs = (random.random(count) < paired) & bool(len(with_others))
-    target = random.integers(len(people.person), size=count)
-    if len(with_others):
-        target = np.where(from_pairs, with_others[random.integers(len(with_others), size=count)], target)
-    pick = (random.random(count) * partners.number[target]).astype(np.int32)
-    index = np.where(from_pairs, partners.table[target, pick], target)
+    pairs = round(paired * count / 2) if len(with_others) else 0
+    first = with_others[random.integers(len(with_others), size=pairs)] if pairs else np.zeros(0, int)
+    second = partners.table[first, (random.random(pairs) * partners.number[first]).astype(int)]
+    alone = random.integers(len(people.person), size=count - 2 * pairs)
+    index, target = np.concatenate([first, second, alone]), np.concatenate([second, first, alone])
+    twin = np.concatenate([np.arange(pairs) + pairs, np.arange(pairs), np.arange(2 * pairs, count)])
     matrix = draw_view(random, count, recipe, resolution)
+    matrix[pairs : 2 * pairs] = matrix[:pairs]
     mirrored = (np.linalg.det(matrix[:, :, :2]) < 0).astype(np.int32)
     performed = people.performed[index, mirrored]
     return {
         "index": index.astype(np.int32),
         "target": target.astype(np.int32),
         "person": people.person[target],
+        "twin": twin.astype(np.int32),
         "performed": np.nan_to_num(performed),
         "known": np.asarray(np.isfinite(performed).all(1, keepdims=True), np.float32),
         "matrix": matrix,

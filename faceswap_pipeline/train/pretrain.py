@@ -21,7 +21,7 @@ from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.train import augment
-from faceswap_pipeline.train.general import GeneralModel, write_base
+from faceswap_pipeline.train.general import READ, GeneralModel, write_base
 from faceswap_pipeline.train.monitor import picture_errors
 from faceswap_pipeline.train.options import PretrainOptions
 from faceswap_pipeline.train.people import HELD_BACK, People, draw_people, find_partners, load_people
@@ -31,6 +31,8 @@ from faceswap_pipeline.train.trainer import Journey, Trainer, resume
 
 FEWEST_PEOPLE = 8
 """Fewer people than this teach who they are, not what people have in common."""
+READ_FACES = 3
+"""For each face that is made, how many more are only read."""
 JUDGED = 128
 """Swaps between held-back performances that a report looks at."""
 COLUMNS = 8
@@ -111,21 +113,19 @@ class PeopleLesson:
     @property
     def faces_a_step(self) -> int:
         """Faces that a step sees."""
-        return 2 * self.recipe.train.batch
+        return 2 * self.recipe.train.batch * (1 + READ_FACES)
 
     def step(self, step: int, rate: float) -> dict[str, Any]:
         """One update of everything; `rate` multiplies the learning rate."""
-        drawn = {
-            f"branch_{stream}": draw_people(
-                augment.generator(self._options.seed, step, stream),
-                self._people,
-                self._partners,
-                self._options.paired,
-                self.recipe.train,
-                self.recipe.network.resolution,
-            )
-            for stream in (0, 1)
-        }
+        whole, resolution = self.recipe.train, self.recipe.network.resolution
+        sizes = {"whole": whole, READ: dataclasses.replace(whole, batch=READ_FACES * whole.batch)}
+        drawn = {}
+        for stream in (0, 1):
+            random = augment.generator(self._options.seed, step, stream)
+            for name, train in sizes.items():
+                drawn[f"{name}_{stream}"] = draw_people(
+                    random, self._people, self._partners, self._options.paired, train, resolution
+                )
         return self.model.step(self._crops, drawn, rate, step)
 
     def figures(self) -> dict[str, float]:
@@ -151,7 +151,3 @@ class PeopleLesson:
                 shown = max(SHOWN_SIDE, faces.shape[1])
                 rows.append(np.concatenate([resize(face, (shown, shown)) for face in faces], 1))
         return np.concatenate(rows, 0)
-
-    def fresh_arrays(self) -> dict[str, NDArray]:
-        """Of networks that have not learnt anything."""
-        return GeneralModel(self.recipe, self.model.people, self.model.performed, self._options.seed).arrays()

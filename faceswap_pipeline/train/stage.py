@@ -4,7 +4,6 @@ The stage reads as its own summary: open both datasets, open or create the run, 
 the newest checkpoint, step until a limit or the plateau rule ends it, and leave everything saved.
 """
 
-import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Callable
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline import __version__
-from faceswap_pipeline.array_folder import Checkpoint
 from faceswap_pipeline.backend import (
     Device,
     backend_name,
@@ -26,17 +24,16 @@ from faceswap_pipeline.backend import (
 )
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import OptionError, RunError
+from faceswap_pipeline.identity import shipped_embedder
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.networks.tone import Tone
-from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun, read_consent
-from faceswap_pipeline.storage import sha256_file
 from faceswap_pipeline.train import augment
-from faceswap_pipeline.train.batches import Faces, load_faces
-from faceswap_pipeline.train.general import base_recipe_name, read_base
+from faceswap_pipeline.train.base import choose_base, keeps_encoder, start_from
+from faceswap_pipeline.train.batches import Faces, load_faces, usable_records
 from faceswap_pipeline.train.model import PERSONS, SwapModel
-from faceswap_pipeline.train.monitor import Validation
+from faceswap_pipeline.train.monitor import SwapLikeness, Validation
 from faceswap_pipeline.train.options import TrainOptions
 from faceswap_pipeline.train.previews import preview
 from faceswap_pipeline.train.trainer import Journey, Trainer, resume
@@ -77,11 +74,16 @@ def train_swap(
         progress.note(why)
         share = memory_bytes() / 4 / len(PERSONS)
         faces = {name: load_faces(datasets[name], recipe.network, share, progress) for name in PERSONS}
-        model = SwapModel(recipe, options.seed)
+        base = run.manifest["base"]
+        model = SwapModel(recipe, options.seed, keep_encoder=keeps_encoder(base, recipe))
         lesson = SwapLesson(model, faces, options.seed)
+        if lesson.likeness is not None and lesson.likeness.probe.doubt:
+            progress.note(f"who a swap looks like is left out of the reports: {lesson.likeness.probe.doubt}")
         run.update_manifest(**{name: {**entries[name], "tone": lesson.tones[name].to_json()} for name in PERSONS})
-        journey = resume(run, model, progress) or _start(model, faces, options, progress)
-        Trainer(run, lesson, journey, options, progress, after_save).train()
+        journey = resume(run, model, progress)
+        if journey is None:
+            start_from(base, model, faces, options.seed, progress)
+        Trainer(run, lesson, journey or Journey(), options, progress, after_save).train()
     return run
 
 
@@ -106,6 +108,8 @@ def _open_datasets(a: Path, b: Path) -> dict[str, FaceDataset]:
     if a.resolve() == b.resolve():
         raise OptionError(f"--a and --b are both {a}: a swap needs two persons, each in a dataset of its own")
     found = {"a": FaceDataset.open(a), "b": FaceDataset.open(b)}
+    for dataset in found.values():
+        usable_records(dataset)  # both, before a run is begun or the first is loaded
     for key in DATASET_KEYS:
         values = [getattr(found[person], key) for person in PERSONS]
         if key != "crop_size" and values[0] != values[1]:
@@ -144,7 +148,7 @@ def _open_run(
             "recipe": recipe.to_json(),
             "options": options.to_json(),
             "seed": options.seed,
-            "base": base_entry(options.base),
+            "base": choose_base(options.base, recipe),
             "backend": backend_name(),
             "versions": versions(),
             **entries,
@@ -156,6 +160,13 @@ def _open_run(
     run = TrainingRun.open(out, write=True)
     try:
         _check_same(run, recipe, options)
+        if [entries[person]["sha256"] for person in PERSONS] == [run.manifest[other]["sha256"] for other in "ba"]:
+            known = run.manifest
+            raise RunError(
+                f"{out} was trained with the persons the other way round: --a {known['a']['path']} --b "
+                f"{known['b']['path']} goes on with it (`swap convert --direction b-to-a` swaps that way), --out OTHER "
+                "starts anew"
+            )
         for person in PERSONS:
             known = run.manifest[person]
             for key in ("template", "coverage"):
@@ -187,7 +198,9 @@ def _check_same(run: TrainingRun, recipe: Recipe, options: TrainOptions) -> None
     """Raise RunError when an existing run was made with another recipe, seed or base."""
     # An older version may have written a recipe with fewer fields: what is missing has its default.
     known = {**run.manifest, "recipe": Recipe.from_json(run.manifest["recipe"]).to_json()}
-    asked = {"recipe": recipe.to_json(), "seed": options.seed, "base": base_entry(options.base)}
+    asked = {"recipe": recipe.to_json(), "seed": options.seed}
+    if options.base != "auto":  # an existing run keeps to what it started from
+        asked["base"] = choose_base(options.base, recipe)
     different = [name for name, value in asked.items() if known[name] != value]
     if different:
         parts = [f"{name} {_short(known[name])} (asked for: {_short(asked[name])})" for name in different]
@@ -197,28 +210,6 @@ def _check_same(run: TrainingRun, recipe: Recipe, options: TrainOptions) -> None
 def _short(value: Any) -> str:
     """A manifest value in a message: a recipe or base by its name."""
     return str(value.get("name", value.get("path"))) if isinstance(value, dict) else str(value)
-
-
-def base_entry(base: str) -> dict[str, Any] | None:
-    """What the manifest says of the weights that a run starts from."""
-    if base == "none":
-        return None
-    if Path(base).is_file():
-        return {"path": base, "recipe": base_recipe_name(Path(base)), "sha256": sha256_file(Path(base))}
-    with TrainingRun.open(Path(base)) as run:
-        checkpoint = _best_of(run)
-        digest = hashlib.sha256()
-        for name in sorted(checkpoint.arrays):
-            digest.update(name.encode() + np.ascontiguousarray(checkpoint.arrays[name]).tobytes())
-        return {"path": base, "recipe": run.manifest["recipe"]["name"], "sha256": digest.hexdigest()}
-
-
-def _best_of(run: TrainingRun) -> Checkpoint:
-    """A run's best weights. Raises RunError when it has none yet."""
-    checkpoint = run.load_best()
-    if checkpoint is None:
-        raise RunError(f"{run.path} has no best weights yet: train it first, or leave --base out")
-    return checkpoint
 
 
 def versions() -> dict[str, str]:
@@ -238,38 +229,6 @@ def _goes_on(run: TrainingRun, options: TrainOptions) -> bool:
     return bool(options.time) or options.continue_ or (options.steps is not None and options.steps > done)
 
 
-def _start(model: SwapModel, faces: dict[str, Faces], options: TrainOptions, progress: Progress) -> Journey:
-    """Put the base, or nothing, into the networks of a run without a checkpoint."""
-    if options.base == "none":
-        return Journey()
-    path = Path(options.base)
-    if path.is_file():
-        progress.note(f"starting from the base weights {path}: looking for both persons in them")
-        arrays = _arrays_from_base(path, model.recipe, faces, options.seed)
-    else:
-        with TrainingRun.open(path) as base:
-            arrays = _best_of(base).arrays
-        progress.note(f"starting from the networks of {path}")
-    for name, network in [*model.generator.items(), *model.average.items()]:
-        set_arrays(name, network.variables, arrays)
-    return Journey()
-
-
-def _arrays_from_base(path: Path, recipe: Recipe, faces: dict[str, Faces], seed: int) -> dict[str, NDArray]:
-    """The encoder of a base, and a decoder for each person that starts where the base knows such a face."""
-    base = read_base(path)
-    if base.recipe.network != recipe.network:
-        raise OptionError(
-            f"--base {path} is of another network than recipe {recipe.name}: make one with `swap pretrain`"
-        )
-    arrays = get_arrays("encoder", base.encoder.variables)
-    for person in PERSONS:
-        name = f"decoder_{person}"
-        code = base.find_code(faces[person].train, faces[person].statistics, seed)
-        arrays |= get_arrays(name, base.persons_decoder(code, name).variables)
-    return arrays
-
-
 class SwapLesson:
     """Two persons' faces and the networks that learn to swap them."""
 
@@ -279,7 +238,9 @@ class SwapLesson:
         self._crops = {person: resident(faces[person].train) for person in PERSONS}
         self._held_out = {person: central_views(faces[person].held_out, self.recipe) for person in PERSONS}
         self.tones = {person: usual_tone(faces[person]) for person in PERSONS}
-        self._validation = Validation(model, self._held_out)
+        embedder, learnt = shipped_embedder(), {p: central_views(faces[p].train, self.recipe) for p in PERSONS}
+        self.likeness = SwapLikeness(embedder, learnt, self.recipe.network.view) if embedder else None
+        self._validation = Validation(model, self._held_out, self.likeness)
 
     @property
     def faces_a_step(self) -> int:
@@ -303,18 +264,15 @@ class SwapLesson:
 
     def sentence(self, figures: dict[str, float]) -> str:
         """The figures in half a line."""
+        identity = f", swaps taken for B {figures['identity']:.0%}" if "identity" in figures else ""
         return (
             f"held-out faces error {figures['l1_a']:.4f} / {figures['l1_b']:.4f}, "
-            f"SSIM {figures['ssim_a']:.3f} / {figures['ssim_b']:.3f} (A / B)"
+            f"SSIM {figures['ssim_a']:.3f} / {figures['ssim_b']:.3f} (A / B){identity}"
         )
 
     def preview(self) -> NDArray[np.uint8]:
         """Held-out faces, themselves again, swapped, and the masks."""
         return preview(self.model, self._held_out, self.tones)
-
-    def fresh_arrays(self) -> dict[str, NDArray]:
-        """Of networks that have not learnt anything."""
-        return SwapModel(self.recipe, self._seed).arrays()
 
 
 def usual_tone(faces: Faces) -> Tone:

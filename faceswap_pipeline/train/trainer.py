@@ -81,10 +81,6 @@ class Lesson(Protocol):
         """A picture of how far it is, (H, W, 3) RGB."""
         ...
 
-    def fresh_arrays(self) -> dict[str, NDArray]:
-        """Of a learner that has not learnt anything."""
-        ...
-
 
 @dataclass
 class Journey:
@@ -156,6 +152,8 @@ class Trainer:
 
     def _learn(self) -> None:
         self.run.update_manifest(finished=None)
+        if self.journey.step == 0:
+            self._save()  # what there is to come back to, and the disk's first trial
         total, unit, measure = self._extent()
         reason = None
         try:
@@ -311,14 +309,10 @@ class Trainer:
                 f"the last good checkpoint is kept; try a lower learning_rate in the recipe, with --out OTHER"
             )
         rate = self.journey.rollback_rate / 2
-        checkpoint = self.run.load_checkpoint()
-        found = self.journey.step
-        if checkpoint is None:
-            self.lesson.model.restore(self.lesson.fresh_arrays())
-            self.journey = Journey(seconds=self.journey.seconds)
-        else:
-            self.lesson.model.restore(checkpoint.arrays)
-            self.journey = Journey.from_json(checkpoint.state)
+        checkpoint, found = self.run.load_checkpoint(), self.journey.step
+        assert checkpoint is not None  # there is one since step 0
+        self.lesson.model.restore(checkpoint.arrays)
+        self.journey = Journey.from_json(checkpoint.state)
         self.journey.rollback_rate = rate
         self.run.truncate_log(self.journey.step)
         self.progress.warn(

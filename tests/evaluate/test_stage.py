@@ -11,6 +11,7 @@ from faceswap_pipeline import cli
 from faceswap_pipeline.errors import DatasetError, OptionError, VideoError
 from faceswap_pipeline.evaluate import stage
 from faceswap_pipeline.evaluate.definitions import METRICS
+from faceswap_pipeline.evaluate.identity import NAMES
 from faceswap_pipeline.evaluate.inputs import open_inputs
 from faceswap_pipeline.evaluate.options import EvaluateOptions
 from faceswap_pipeline.evaluate.stage import Evaluation, evaluate_swap
@@ -43,7 +44,7 @@ def test_every_figure_is_there_or_says_why_not(report: Evaluation) -> None:
     assert record == report.record
     assert (record["format"], record["version"]) == ("faceswap-evaluation", 1)
     assert set(record["metrics"]) | set(record["not_measured"]) == set(METRICS)
-    assert set(record["not_measured"]) == {"untouched_psnr"}
+    assert set(record["not_measured"]) - set(NAMES) == {"untouched_psnr"}
     for name, entry in record["metrics"].items():
         assert entry["level"] == METRICS[name].level(entry["value"])
     assert set(record["sha256"]) == {"film", "source", "faces", "other", "truth", "mask"}
@@ -75,9 +76,11 @@ def test_page_holds_verdicts_plots_and_pictures(report: Evaluation) -> None:
 
 def test_the_table_is_text_for_people(report: Evaluation) -> None:
     lines = report.lines()
-    assert len(lines) == len(METRICS) + 1 and lines[-1].endswith("evaluation.html")
-    named = [line.split()[0] for line in lines[:-2]] + lines[-2].partition(": ")[2].split(", ")
-    assert named == [*(name for name in METRICS if name != "untouched_psnr"), "untouched_psnr"]
+    assert lines[-1].endswith("evaluation.html")
+    missing = [line for line in lines if line.startswith("not measured")]
+    unsaid = {name for line in missing for name in line.rpartition(": ")[2].split(", ")}
+    assert unsaid - set(NAMES) == {"untouched_psnr"}
+    assert [line.split()[0] for line in lines[: -1 - len(missing)]] == [name for name in METRICS if name not in unsaid]
 
 
 def test_the_same_again_does_nothing(report: Evaluation, studio: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ from faceswap_pipeline.detection.meanface import MeanFace, Pose, load_mean_face,
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError, WeightsError
 from faceswap_pipeline.geometry import rotation_matrix
 from faceswap_pipeline.networks.recipe import TrainRecipe
+from faceswap_pipeline.networks.weights import get_arrays
 from faceswap_pipeline.resources import weight_file
+from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.train import rendered
 from faceswap_pipeline.train.augment import generator
 from faceswap_pipeline.train.general import read_base
@@ -79,12 +81,19 @@ def test_inputs_are_other_people_in_the_performance_of_the_target() -> None:
     partners = find_partners(people)
     assert partners.number.tolist() == [0] * 4 + [3] * 8
     drawn = draw_people(generator(1, 3, 0), people, partners, 1.0, TrainRecipe(batch=64), 8)
+    twin = drawn["twin"]
+    assert np.array_equal(twin[twin], np.arange(64)) and np.array_equal(drawn["index"][twin], drawn["target"])
+    assert np.array_equal(drawn["matrix"][twin], drawn["matrix"]), "one performance in one view"
     index, target = drawn["index"], drawn["target"]
     assert (people.performance[index] == people.performance[target]).all() and (target >= 4).all()
     assert (people.person[index] != people.person[target]).all()
     assert np.array_equal(drawn["person"], people.person[target])
     alone = draw_people(generator(1, 3, 0), people, partners, 0.0, TrainRecipe(batch=64), 8)
-    assert np.array_equal(alone["index"], alone["target"]) and alone["target"].min() < 4
+    assert (
+        np.array_equal(alone["twin"], np.arange(64))
+        and np.array_equal(alone["index"], alone["target"])
+        and alone["target"].min() < 4
+    )
     mirrored = np.linalg.det(drawn["matrix"][:, :, :2]) < 0
     assert 0 < mirrored.mean() < 1 and np.array_equal(drawn["performed"][:, 0], 2 * index + mirrored)
     assert np.array_equal(alone["known"][:, 0], alone["index"] != 0) and np.isfinite(alone["performed"]).all()
@@ -104,6 +113,21 @@ def test_a_mirror_shows_the_other_eye_shut_and_the_gaze_and_the_head_turned_the_
     assert mirror == pytest.approx([right, left, mouth, *(tail * [1, -1, 1, -1])])
 
 
+def same_encoder(run: TrainingRun, base: Path) -> bool:
+    """Whether a run's encoder is still that of the base weights."""
+    with TrainingRun.open(run.path) as opened:
+        checkpoint = opened.load_checkpoint()
+    assert checkpoint is not None
+    known = read_base(base).encoder
+    found = [value for name, value in sorted(checkpoint.arrays.items()) if name.startswith("encoder/")]
+    return all(np.array_equal(one, other) for one, other in zip(found, sorted_arrays(known), strict=True))
+
+
+def sorted_arrays(network) -> list[np.ndarray]:
+    arrays = get_arrays("encoder", network.variables)
+    return [arrays[name] for name in sorted(arrays)]
+
+
 def test_a_base_is_made_gone_on_with_and_started_from(folder, recipe, faces, tmp_path) -> None:
     out = tmp_path / "base.npz"
     options = {"recipe": recipe, "report_steps": 4, "preview_steps": 8}
@@ -118,6 +142,13 @@ def test_a_base_is_made_gone_on_with_and_started_from(folder, recipe, faces, tmp
     assert manifest["people"] == PEOPLE, "those kept back never take part"
     run = train_swap(*faces, tmp_path / "run", TrainOptions(recipe=recipe, steps=2, base=str(out)))
     assert run.manifest["base"]["sha256"] and run.manifest["steps"] == 2
+    assert not same_encoder(run, out)
+    kept = tmp_path / "keeps.toml"
+    kept.write_text(Path(recipe).read_text().replace("[train]", "[train]\nkeep_encoder = true"))
+    run = train_swap(*faces, tmp_path / "kept", TrainOptions(recipe=str(kept), steps=2, base=str(out)))
+    assert same_encoder(run, out)
+    run = train_swap(*faces, tmp_path / "kept", TrainOptions(recipe=str(kept), steps=3))
+    assert same_encoder(run, out) and run.manifest["steps"] == 3, "a run keeps to what it started from"
     with pytest.raises(OptionError, match="another network than recipe lite64"):
         train_swap(*faces, tmp_path / "other", TrainOptions(recipe="lite64", steps=2, base=str(out)))
     with pytest.raises(RunError, match="another seed"):

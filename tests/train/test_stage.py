@@ -88,6 +88,21 @@ def test_another_recipe_or_seed_on_an_existing_run_is_refused(faces, recipe, tmp
         train_swap(*faces, tmp_path / "run", options("lite64", steps=4))
 
 
+def test_a_run_is_not_gone_on_with_when_the_persons_changed_places(faces, recipe, tmp_path):
+    train_swap(*faces, tmp_path / "run", options(recipe, steps=2))
+    with pytest.raises(RunError, match="the other way round.*b-to-a"):
+        train_swap(*faces[::-1], tmp_path / "run", options(recipe, steps=3))
+
+
+def test_too_few_faces_of_b_leave_no_run_behind(faces, recipe, tmp_path):
+    few = sorted((faces[1] / "crops").iterdir())[20:]
+    for crop in few:
+        crop.unlink()
+    with pytest.raises(NoFaceError, match="20 faces to train on.*--redo"):
+        train_swap(*faces, tmp_path / "run", options(recipe, steps=2))
+    assert not (tmp_path / "run").exists()
+
+
 def test_auto_recipe_goes_on_with_the_runs_own(faces, recipe, tmp_path):
     train_swap(*faces, tmp_path / "run", options(recipe, steps=2))
     run = train_swap(*faces, tmp_path / "run", options("auto", steps=3))
