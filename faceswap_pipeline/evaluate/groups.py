@@ -16,6 +16,7 @@ from faceswap_pipeline.detection.meanface import MeanFace
 from faceswap_pipeline.evaluate.pairs import FacePair, FramePair
 from faceswap_pipeline.geometry import Array
 from faceswap_pipeline.identity import Embedder
+from faceswap_pipeline.parsing import FaceParser
 
 LONG_TRACK, FEWEST_ALIKE = 12, 5
 """Faces from which a track has a usual look of its own, and those without which nothing is usual."""
@@ -37,6 +38,8 @@ class Subject:
     sidecar: dict[str, Any]
     embedder: Embedder | None = None
     """What tells people apart."""
+    parser: FaceParser | None = None
+    """What finds 68 landmarks."""
 
     @property
     def face_height(self) -> float:

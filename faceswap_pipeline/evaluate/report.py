@@ -31,6 +31,7 @@ GROUP_TITLES = {
     "coverage": "Which faces were replaced",
     "identity": "Who it is",
     "performance": "The actor's performance",
+    "opening": "Mouth and eyes opening",
     "steadiness": "Steadiness",
     "blending": "Blending",
     "untouched": "Everything else left alone",

@@ -23,6 +23,7 @@ from faceswap_pipeline.evaluate.detectability import Detectability
 from faceswap_pipeline.evaluate.groups import Findings, Group, Subject
 from faceswap_pipeline.evaluate.identity import Identity
 from faceswap_pipeline.evaluate.inputs import Inputs, open_inputs
+from faceswap_pipeline.evaluate.opening import Opening
 from faceswap_pipeline.evaluate.options import EvaluateOptions
 from faceswap_pipeline.evaluate.pairs import Choice, FramePair, Measurer, choose, read_faces, read_pairs
 from faceswap_pipeline.evaluate.performance import Performance
@@ -33,6 +34,7 @@ from faceswap_pipeline.evaluate.truth import Truth
 from faceswap_pipeline.evaluate.untouched import Untouched
 from faceswap_pipeline.evaluate.worst import worst_frames
 from faceswap_pipeline.identity import Embedder, shipped_embedder
+from faceswap_pipeline.parsing import FaceParser
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.storage import atomic_write_json, atomic_write_text, keep_old, make_folder, sha256_file
 from faceswap_pipeline.video.info import probe
@@ -47,6 +49,7 @@ GROUPS: dict[str, Callable[[Subject], Group]] = {
     "coverage": Coverage,
     "identity": Identity,
     "performance": Performance,
+    "opening": Opening,
     "steadiness": Steadiness,
     "blending": Blending,
     "untouched": Untouched,
@@ -132,7 +135,14 @@ def _measure(
     """The findings of every group, and the times in seconds of the frames that were looked at closely."""
     mean_face = load_mean_face(resources.weight_file("mean_face"))
     subject = Subject(
-        inputs.faces, inputs.index, inputs.other, inputs.other_missing, mean_face, inputs.sidecar, embedder
+        inputs.faces,
+        inputs.index,
+        inputs.other,
+        inputs.other_missing,
+        mean_face,
+        inputs.sidecar,
+        embedder,
+        FaceParser(),
     )
     groups = {name: make(subject) for name, make in GROUPS.items()}
     times: dict[int, float] = {}

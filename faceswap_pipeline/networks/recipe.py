@@ -105,9 +105,9 @@ class TrainRecipe:
     """First moment's decay in Adam."""
     average: float = 0.999
     """Decay of the moving average of the weights that previews and conversion use."""
-    keep_encoder: bool = False
-    """Started from base weights, leave the encoder as it is: its code means the same whoever is seen, and learning
-    two persons' faces only would undo that."""
+    encoder_rate: float = 1.0
+    """Started from base weights, the encoder's rate as a share of the decoders'; 0 leaves it as it is. Its code means
+    the same whoever is seen, and learning two persons' faces only undoes that."""
     clip_norm: float = 10.0
     """Gradients with a larger norm are scaled down to it."""
     warm_up: int = 200

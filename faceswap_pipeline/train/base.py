@@ -52,9 +52,9 @@ def choose_base(base: str, recipe: Recipe) -> dict[str, Any] | None:
         return {"path": base, "kind": "run", "recipe": run.manifest["recipe"]["name"], "sha256": digest.hexdigest()}
 
 
-def keeps_encoder(entry: dict[str, Any] | None, recipe: Recipe) -> bool:
-    """Whether training leaves the encoder as it is: one that knows many people, in recipes that want that."""
-    return entry is not None and entry.get("kind") != "run" and recipe.train.keep_encoder
+def encoder_rate(entry: dict[str, Any] | None, recipe: Recipe) -> float:
+    """The encoder's rate as a share of the decoders': the recipe's own for one that knows many people, else 1."""
+    return 1.0 if entry is None or entry.get("kind") == "run" else recipe.train.encoder_rate
 
 
 def start_from(

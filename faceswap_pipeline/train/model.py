@@ -45,10 +45,10 @@ class SwapModel:
     optimizer states); another moves both discriminators.
     """
 
-    def __init__(self, recipe: Recipe, seed: int, keep_encoder: bool = False):
-        """Random weights from `seed`; with `keep_encoder` training leaves the encoder's as they are."""
+    def __init__(self, recipe: Recipe, seed: int, encoder_rate: float = 1.0):
+        """Random weights from `seed`; the encoder moves at `encoder_rate` of the decoders' rate, at 0 not at all."""
         keras.utils.set_random_seed(seed)
-        self.recipe = recipe
+        self.recipe, self._encoder_rate = recipe, encoder_rate
         self.generator = self._build_generator()
         self.average = self._build_generator()
         self.discriminator = {}
@@ -61,7 +61,7 @@ class SwapModel:
             }
         copy_weights(self.generator, self.average)
         train = recipe.train
-        taught = {name: network for name, network in self.generator.items() if not (keep_encoder and name == "encoder")}
+        taught = {name: network for name, network in self.generator.items() if encoder_rate or name != "encoder"}
         self.generator_weights = trainable(taught)
         self.discriminator_weights = trainable(self.discriminator)
         self.generator_optimizer = keras.optimizers.Adam(train.learning_rate, train.beta_1)
@@ -115,7 +115,7 @@ class SwapModel:
         (terms, fakes), found = gradients(generator_loss, self.generator_weights, state)
         found, norm = clipped(found, train.clip_norm)
         self.generator_optimizer.learning_rate.assign(rate * train.learning_rate)
-        self.generator_optimizer.apply(found, self.generator_weights)
+        self._apply(found)
 
         if adversarial:
 
@@ -131,6 +131,14 @@ class SwapModel:
 
         move_average(self.generator, self.average, keep)
         return {**terms, "gradient_norm": norm}
+
+    def _apply(self, found: list[Any]) -> None:
+        """Adam's step on the generators; of the encoder's part only the share that its rate is."""
+        encoder = self.generator["encoder"].trainable_variables if 0 < self._encoder_rate < 1 else []
+        before = [ops.copy(value) for value in encoder]
+        self.generator_optimizer.apply(found, self.generator_weights)
+        for value, old in zip(encoder, before, strict=True):
+            value.assign(old + self._encoder_rate * (value - old))
 
     def _reconstruct(self, batches: dict[str, Batch]) -> dict[str, Any]:
         """Each person's warped pictures through the shared encoder and the person's own decoder.

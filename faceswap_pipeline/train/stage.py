@@ -30,7 +30,7 @@ from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun, read_consent
 from faceswap_pipeline.train import augment
-from faceswap_pipeline.train.base import choose_base, keeps_encoder, start_from
+from faceswap_pipeline.train.base import choose_base, encoder_rate, start_from
 from faceswap_pipeline.train.batches import Faces, load_faces, usable_records
 from faceswap_pipeline.train.model import PERSONS, SwapModel
 from faceswap_pipeline.train.monitor import SwapLikeness, Validation
@@ -75,7 +75,7 @@ def train_swap(
         share = memory_bytes() / 4 / len(PERSONS)
         faces = {name: load_faces(datasets[name], recipe.network, share, progress) for name in PERSONS}
         base = run.manifest["base"]
-        model = SwapModel(recipe, options.seed, keep_encoder=keeps_encoder(base, recipe))
+        model = SwapModel(recipe, options.seed, encoder_rate(base, recipe))
         lesson = SwapLesson(model, faces, options.seed)
         if lesson.likeness is not None and lesson.likeness.probe.doubt:
             progress.note(f"who a swap looks like is left out of the reports: {lesson.likeness.probe.doubt}")

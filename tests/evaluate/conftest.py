@@ -26,6 +26,7 @@ from faceswap_pipeline.extract.stage import extract_faces
 from faceswap_pipeline.imaging import Image, resize
 from faceswap_pipeline.masks.options import MaskOptions
 from faceswap_pipeline.masks.stage import make_masks
+from faceswap_pipeline.parsing import FaceParser
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.video.info import file_sha256
 from faceswap_pipeline.video.reader import read_frames
@@ -96,6 +97,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 def detector() -> FaceDetector:
     """One for all tests: it compiles its networks once."""
     return FaceDetector()
+
+
+@pytest.fixture(scope="session")
+def parser() -> FaceParser:
+    """One for all tests."""
+    return FaceParser()
 
 
 @pytest.fixture(scope="session")

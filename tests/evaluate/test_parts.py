@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from faceswap_pipeline.errors import OptionError
+from faceswap_pipeline.evaluate import opening
 from faceswap_pipeline.evaluate.blending import colour_step, extra_edge, relative_sharpness, rings_of
 from faceswap_pipeline.evaluate.definitions import METRICS, failed_gates
 from faceswap_pipeline.evaluate.detectability import describe, evened, told_apart
@@ -228,3 +229,23 @@ def test_a_long_film_is_drawn_by_its_worst_moments():
     assert len(frames) == len(drawn) <= 1500
     assert drawn[frames.index(4321)] == 7.0
     assert _worst_of_bins("jitter", [3, 4], [1.0, 2.0]) == ([3, 4], [1.0, 2.0])
+
+
+def test_openings_are_shares_of_face_and_eye_whatever_the_size() -> None:
+    points = np.zeros((2, 68, 2), np.float32)
+    for upper, lower in opening.LIPS:
+        points[:, upper, 1], points[:, lower, 1] = 0.2, 0.2 + 0.06
+    for (left, right), x in zip(opening.EYES, (-0.2, 0.1), strict=True):
+        points[:, left, 0], points[:, right, 0] = x, x + 0.1
+    for upper, lower in opening.LIDS:
+        points[:, upper, 1], points[:, lower, 1] = -0.1, -0.1 + 0.03
+    points[1] *= 0.5
+    mouth, eyes = opening.openings(points, 0.6).T
+    assert mouth == pytest.approx([0.1, 0.05]) and eyes == pytest.approx([0.3, 0.3], abs=1e-4)
+
+
+def test_correlation_is_blind_to_size_and_place_but_not_to_stillness() -> None:
+    wave = np.sin(np.arange(40) / 3)
+    assert opening.correlation(wave, 5 + 0.2 * wave) == pytest.approx(1)
+    assert opening.correlation(wave, -wave) == pytest.approx(-1)
+    assert opening.correlation(wave, np.full(40, 3.0)) == 0

@@ -16,7 +16,7 @@ from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.networks.tone import SPREAD, Tone, face_tone, give_tone, take_tone
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 
-GENERATOR_WEIGHTS = {"original64": 82_062_470, "gan64": 12_901_934, "lite64": 3_185_315} | {
+GENERATOR_WEIGHTS = {"original64": 82_062_470, "gan64": 12_901_934, "lite64": 3_197_603} | {
     "gan128": 17_091_246,
     "gan256": 17_101_150,
 }

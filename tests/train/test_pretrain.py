@@ -144,7 +144,7 @@ def test_a_base_is_made_gone_on_with_and_started_from(folder, recipe, faces, tmp
     assert run.manifest["base"]["sha256"] and run.manifest["steps"] == 2
     assert not same_encoder(run, out)
     kept = tmp_path / "keeps.toml"
-    kept.write_text(Path(recipe).read_text().replace("[train]", "[train]\nkeep_encoder = true"))
+    kept.write_text(Path(recipe).read_text().replace("[train]", "[train]\nencoder_rate = 0"))
     run = train_swap(*faces, tmp_path / "kept", TrainOptions(recipe=str(kept), steps=2, base=str(out)))
     assert same_encoder(run, out)
     run = train_swap(*faces, tmp_path / "kept", TrainOptions(recipe=str(kept), steps=3))
