@@ -23,7 +23,7 @@ class MaskOptions(Options):
     method: Method = "auto"
     """parser looks at the picture and leaves out what is before the face; landmarks draws the mean face's shape; auto
     takes the parser where it is sure enough."""
-    least_confidence: Annotated[float, Between(0, 1)] = 0.7
+    least_confidence: Annotated[float, Between(0, 1)] = 0.75
     """With auto, the parser's masks of a face are used where it is at least this sure, 0..1."""
     face_padding: Annotated[float, Between(-0.1, 0.2)] = 0.0
     """How far the face mask (also head, skin, hair) reaches beyond its border, share of the face's height; below 0:
