@@ -234,7 +234,9 @@ def base_recipe(path: Path) -> Recipe:
 def _read(path: Path) -> tuple[Recipe, dict[str, NDArray]]:
     try:
         arrays = read_arrays(path)
-        return Recipe.from_json(json.loads(arrays.pop("recipe").tobytes())), arrays
+        stored = json.loads(arrays.pop("recipe").tobytes())
+        stored.get("train", {}).pop("keep_encoder", None)  # a field of a day, in the first base weights
+        return Recipe.from_json(stored), arrays
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"{path} holds no base weights: expected a file that `swap pretrain` wrote ({error})"

@@ -1,5 +1,6 @@
 """`pretrain_base`: pairs of one performance, base weights that a swap starts from, resume, and errors."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from faceswap_pipeline.detection.meanface import MeanFace, Pose, load_mean_face, project
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError, WeightsError
 from faceswap_pipeline.geometry import rotation_matrix
-from faceswap_pipeline.networks.recipe import TrainRecipe
+from faceswap_pipeline.networks.recipe import TrainRecipe, load_recipe
 from faceswap_pipeline.networks.weights import get_arrays
 from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.train import rendered
 from faceswap_pipeline.train.augment import generator
+from faceswap_pipeline.train.base import choose_base, encoder_rate
 from faceswap_pipeline.train.general import read_base
 from faceswap_pipeline.train.options import PretrainOptions, TrainOptions
 from faceswap_pipeline.train.people import People, draw_people, find_partners
@@ -153,6 +155,15 @@ def test_a_base_is_made_gone_on_with_and_started_from(folder, recipe, faces, tmp
         train_swap(*faces, tmp_path / "other", TrainOptions(recipe="lite64", steps=2, base=str(out)))
     with pytest.raises(RunError, match="another seed"):
         pretrain_base([folder], out, PretrainOptions(**options, steps=9, seed=5))
+
+
+def test_the_shipped_base_fits_the_recipe_that_starts_from_it() -> None:
+    recipe = load_recipe("lite64")
+    entry = choose_base("auto", recipe)
+    assert entry is not None and entry["kind"] == "shipped" and 0 < encoder_rate(entry, recipe) < 1
+    assert read_base(weight_file(entry["path"])).recipe.network == recipe.network
+    other = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, latent=128))
+    assert choose_base("auto", other) is None and choose_base("none", recipe) is None
 
 
 def test_too_few_people_and_files_that_are_no_base_are_refused(folder, recipe, faces, tmp_path) -> None:
