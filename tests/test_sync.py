@@ -17,22 +17,11 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError, StorageError
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun
+from tests.notes import Notes
 from tests.test_dataset import make_dataset
 from tests.test_run import arrays_of, damage, make_run, names
 
 RUN = Path("runs/a-b")
-
-
-class Notes(Progress):
-    """Keeps what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
-
-    warn = note
 
 
 @pytest.fixture(autouse=True)

@@ -32,10 +32,10 @@ def choose_base(base: str, recipe: Recipe) -> dict[str, Any] | None:
     if base == "none":
         return None
     if base == "auto":
-        name = f"base_{recipe.name}"
-        if name not in weight_entries() or base_recipe(weight_file(name)).network != recipe.network:
+        name, shipped = f"base_{recipe.name}", weight_entries()
+        if name not in shipped or base_recipe(weight_file(name)).network != recipe.network:
             return None
-        return {"path": name, "kind": "shipped", "recipe": recipe.name, "sha256": sha256_file(weight_file(name))}
+        return {"path": name, "kind": "shipped", "recipe": recipe.name, "sha256": shipped[name].sha256}
     path = Path(base)
     if path.is_file():
         found = base_recipe(path)

@@ -8,24 +8,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from faceswap_pipeline.errors import DatasetError, NoFaceError, OptionError, RunError
-from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.train.model import SwapModel
 from faceswap_pipeline.train.options import TrainOptions
 from faceswap_pipeline.train.stage import train_swap
+from tests.notes import Notes
 from tests.train.conftest import make_dataset
-
-
-class Notes(Progress):
-    """Keeps what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
-
-    warn = note
 
 
 def options(recipe: str, **values) -> TrainOptions:
