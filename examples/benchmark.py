@@ -2,7 +2,8 @@
 
     python examples/benchmark.py help                  the time that `swap --help` takes
     python examples/benchmark.py extract CLIP          `swap extract` against the mtcnn package on the same clip
-    python examples/benchmark.py train RECIPE          a training step against the networks' bare pass
+    python examples/benchmark.py train RECIPE          a training step against the bare pass and against keras fit
+    python examples/benchmark.py quality [RECIPE]      the swap's figures after 2, 5, 10 and 30 CPU minutes of training
     python examples/benchmark.py convert RUN           `swap convert` against a plain decode and encode of the same clip
     python examples/benchmark.py watermark CLIP        what of the watermark is read after what happens to films
     python examples/benchmark.py alarms FOLDER         how often the clips of a folder, unmarked, are taken for marked
@@ -24,24 +25,39 @@ from pathlib import Path
 from typing import Any
 
 SWAP = [sys.executable, "-m", "faceswap_pipeline.cli"]
+QUALITY: dict[str, dict[str, Any]] = {
+    "recipe": {"nargs": "?", "default": "lite64"},
+    "--minutes": {"type": float, "nargs": "+", "default": [2, 5, 10, 30], "help": "CPU minutes at which to look"},
+    "--base": {"default": "auto", "help": "what training starts from, as in swap train"},
+    "--seed": {"type": int, "default": 1},
+    "--rate": {"type": float, "default": 0.0, "help": "steps/s of an idle machine; 0: measured first"},
+    "--clips": {
+        "default": "",
+        "help": "folder of video_a.mp4, video_b.mp4, truth.mp4, truth_mask.mp4; the shipped pair",
+    },
+    "--work": {"default": "quality", "help": "folder of what is made; called again, it is gone on with"},
+    "--page": {"default": "", "help": "page whose table gets the rows, such as docs/results.md"},
+}
+"""The arguments of `quality`."""
 
 
 def main() -> None:
     """Run the benchmark that the first argument names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(required=True)
-    for name, function, argument in (
-        ("help", bench_help, None),
-        ("extract", bench_extract, "clip"),
-        ("train", bench_train, "recipe"),
-        ("convert", bench_convert, "run"),
-        ("watermark", bench_watermark, "clip"),
-        ("alarms", bench_alarms, "folder"),
+    for name, function, given in (
+        ("help", bench_help, {}),
+        ("extract", bench_extract, {"clip": {}}),
+        ("train", bench_train, {"recipe": {}}),
+        ("quality", bench_quality, QUALITY),
+        ("convert", bench_convert, {"run": {}}),
+        ("watermark", bench_watermark, {"clip": {}}),
+        ("alarms", bench_alarms, {"folder": {}}),
     ):
         verb = verbs.add_parser(name, help=function.__doc__)
         verb.set_defaults(function=function)
-        if argument:
-            verb.add_argument(argument)
+        for argument, details in given.items():
+            verb.add_argument(argument, **details)
     arguments = vars(parser.parse_args())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     print(f"cores {os.cpu_count()}, Python {sys.version.split()[0]}, {sys.platform}")
@@ -86,52 +102,54 @@ def bench_extract(clip: str) -> None:
 
 
 def bench_train(recipe: str) -> None:
-    """Our whole step and the networks' bare forward and backward pass."""
-    import keras
-    import numpy as np
+    """A training step against the networks' bare pass and against plain `keras fit`."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
 
-    from faceswap_pipeline.backend import backend_name, compile_step, find_device, resident, share_cores
-    from faceswap_pipeline.imaging import margin_size
+    from training_speed import bare_pass, our_step, plain_fit
+
+    from faceswap_pipeline.backend import backend_name, find_device, share_cores
     from faceswap_pipeline.networks.recipe import load_recipe
-    from faceswap_pipeline.train import augment
-    from faceswap_pipeline.train.gradients import gradients
-    from faceswap_pipeline.train.model import PERSONS, SwapModel
+
+    loaded = load_recipe(recipe)
+    with ProcessPoolExecutor(1, get_context("spawn")) as rival:  # threads as TensorFlow has them by itself
+        fit = rival.submit(plain_fit, loaded).result()
+    share_cores()
+    print(f"{recipe}, {backend_name()} on {find_device().name}, {loaded.train.batch} faces of each person a step")
+    ours = our_step(loaded)
+    print(f"whole step                  {ours:8.1f} images/s")
+    if loaded.adversarial:
+        print(f"whole step, adversarial     {our_step(loaded, adversarial=True):8.1f} images/s")
+    bare = bare_pass(loaded)
+    print(
+        f"bare forward and backward   {bare:8.1f} images/s; our step takes {bare / ours:.2f} times that (target 1.25)"
+    )
+    print(f"keras fit, augmented on CPU {fit:8.1f} images/s; ours is {ours / fit:.2f} times as fast (target 1)")
+
+
+def bench_quality(
+    recipe: str, minutes: list[float], base: str, seed: int, rate: float, clips: str, work: str, page: str
+) -> None:
+    """The swap's figures after so many CPU minutes of training, as rows of a table."""
+    from quality import HEADER, add_row, machine, row, run_quality
+
+    from faceswap_pipeline.backend import share_cores
+    from faceswap_pipeline.networks.recipe import load_recipe
+    from faceswap_pipeline.resources import examples_pair
 
     share_cores()
-    loaded = load_recipe(recipe)
-    model, size, batch = SwapModel(loaded, 1), loaded.network.resolution, loaded.train.batch
-    side = margin_size(size, loaded.network.view)
-    random = np.random.default_rng(0)
-    crops = {person: resident(random.integers(0, 256, (256, side, side, 6), dtype=np.uint8)) for person in PERSONS}
-    plain = np.zeros((256, 3), np.float32)
-    known = augment.Statistics(plain, plain + 1, np.full(256, 1 / 256))
+    if not rate:
+        from training_speed import our_step
 
-    def step(number: int) -> Any:
-        drawn = {p: augment.draw(1, number % 1000, p, known, known, loaded.train, size) for p in PERSONS}
-        return float(model.step(crops, drawn, 1.0, number)["gradient_norm"])
-
-    pictures = {person: random.uniform(-1, 1, (batch, size, size, 3)).astype(np.float32) for person in PERSONS}
-
-    def bare_loss() -> Any:
-        made = [model.generator[f"decoder_{p}"](model.generator["encoder"](pictures[p])) for p in PERSONS]
-        total = sum(keras.ops.mean(keras.ops.abs(m[..., :3] - pictures[p])) for m, p in zip(made, PERSONS, strict=True))
-        return total, total
-
-    def bare() -> Any:
-        total, found = gradients(bare_loss, model.generator_weights, model.variables())
-        return total + sum(keras.ops.sum(gradient) for gradient in found)
-
-    bare_step = compile_step(bare, model.variables())
-    rates = {"whole step": _images_a_second(lambda i: step(i), batch)}
-    rates["bare forward and backward"] = _images_a_second(lambda i: float(bare_step()), batch)
-    if loaded.adversarial:
-        first = loaded.train.adversarial_from
-        rates["whole step, adversarial"] = _images_a_second(lambda i: step(first + i), batch)
-    print(f"{recipe}, {backend_name()} on {find_device().name}, {batch} faces of each person a step")
-    for name, rate in rates.items():
-        print(f"{name:28s}{rate:8.1f} images/s")
-    ratio = rates["bare forward and backward"] / rates["whole step"]
-    print(f"our step takes {ratio:.2f} times the bare pass (target 1.25)")
+        loaded = load_recipe(recipe)
+        rate = our_step(loaded) / (2 * loaded.train.batch)
+    print(f"{machine()}; {recipe} at {rate:.2f} steps/s")
+    print(row(HEADER))
+    folder = Path(clips) if clips else examples_pair()
+    for line in run_quality(folder, Path(work), recipe, minutes, rate, base=base, seed=seed):
+        print(line, flush=True)
+        if page:
+            add_row(Path(page), line)
 
 
 def bench_convert(run: str) -> None:
@@ -312,12 +330,6 @@ def _rate(work: Callable[[Any], Any], items: Iterable[Any]) -> float:
     first, *others = items
     work(first)
     return len(others) / _timed(lambda: [work(item) for item in others])
-
-
-def _images_a_second(step: Callable[[int], Any], batch: int, takes: int = 25) -> float:
-    """From the median time of a step, after three that compile and warm up."""
-    times = [_timed(lambda i=i: step(i)) for i in range(takes)][3:]
-    return 2 * batch / statistics.median(times)
 
 
 def _shrunk(picture: Any, scale: float) -> Any:

@@ -1,5 +1,6 @@
 """The example programs do what their first lines say."""
 
+import importlib.util
 import runpy
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +13,8 @@ import pytest
 
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.evaluate.definitions import METRICS
-from faceswap_pipeline.imaging import resize
+from faceswap_pipeline.imaging import margin_size, resize
+from faceswap_pipeline.networks.recipe import load_recipe
 from faceswap_pipeline.resources import examples_pair
 from faceswap_pipeline.video.reader import read_frames
 from tests.evaluate.conftest import write_clip
@@ -24,6 +26,15 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 def program(name: str) -> dict[str, Any]:
     """The functions of an example."""
     return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+
+def module(name: str) -> Any:
+    """An example that others import, as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec and spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def cut(name: str, to: Path, count: int) -> Path:
@@ -70,3 +81,49 @@ def test_train_and_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     found = program("train_and_convert")["main"](*videos, "1s", "tiny.toml")
     assert Path("film.mp4").is_file() and Path("report/evaluation.html").is_file()
     assert "swapped" in found.values and set(found.values) <= set(METRICS)
+
+
+def test_a_quality_row_joins_the_table_it_belongs_to(tmp_path: Path) -> None:
+    quality = module("quality")
+    page = tmp_path / "results.md"
+    page.write_text(f"# Results\n\n{quality.row(quality.HEADER)}\n| --- |\n| old |\n\nAfter it.\n")
+    cells = quality.figures({"registered_psnr": 24.512, "registered_ssim": 0.8449, "mouth_follows": 0.5})
+    assert cells == ["-", "24.5 / 0.845", "-", "0.500", "-", "-", "-"]
+    quality.add_row(page, quality.row(cells))
+    assert page.read_text().splitlines()[4:] == ["| old |", quality.row(cells), "", "After it."]
+    page.write_text("# Results\n")
+    with pytest.raises(ValueError, match="no table"):
+        quality.add_row(page, "| new |")
+
+
+@pytest.mark.slow
+def test_quality_reaches_each_mark_and_goes_on(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        cut(name, tmp_path, 36)
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY_RECIPE.replace("adversarial_from = 6", "adversarial_from = 0"))
+    run_quality = module("quality").run_quality
+    rows = [list(run_quality(tmp_path, tmp_path / "work", str(recipe), [0.1, 0.2], 1.0, base="none")) for _ in range(2)]
+    assert rows[0] == rows[1]
+    assert [[cell.strip() for cell in line.split("|")][5:7] for line in rows[0]] == [["0.1", "6"], ["0.2", "12"]]
+
+
+def test_the_rival_is_fed_what_a_step_is_fed(tmp_path: Path) -> None:
+    """Without any change drawn, input and target are the crop's middle, all but the face grey in the input."""
+    recipe_file = tmp_path / "tiny.toml"
+    recipe_file.write_text(TINY_RECIPE)
+    recipe = load_recipe(str(recipe_file))
+    still = dict.fromkeys(("warp", "rotation", "zoom", "shift", "flip", "color_jitter"), 0.0)
+    recipe = replace(recipe, train=replace(recipe.train, **still))
+    recipe = replace(recipe, network=replace(recipe.network, face_only=True, tone_free=False))
+    size = recipe.network.resolution
+    side = margin_size(size, recipe.network.view)
+    crop = np.random.default_rng(0).integers(0, 256, (side, side, 6), dtype=np.uint8)
+    crop[..., 3] = 255
+    crop[:, : side // 2, 3] = 0
+    seen, wanted = module("training_speed").augmented(crop, np.random.default_rng(0), recipe)
+    start = (side - size) // 2
+    middle = crop[start : start + size, start : start + size].astype(np.float32)
+    np.testing.assert_allclose(wanted[..., :3], middle[..., :3] / 127.5 - 1, atol=1e-5)
+    np.testing.assert_allclose(wanted[..., 3:], middle[..., 3:] / 255, atol=1e-5)
+    np.testing.assert_allclose(seen, (middle[..., :3] / 127.5 - 1) * middle[..., 3:4] / 255, atol=1e-5)
