@@ -12,6 +12,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,11 +21,14 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.imaging import Image, network_view, to_float, to_uint8, warp
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.progress import Progress
+from faceswap_pipeline.train.augment import Batch
 from faceswap_pipeline.train.batches import load_faces
-from faceswap_pipeline.train.model import PERSONS, SwapModel
+from faceswap_pipeline.train.gradients import gradients
+from faceswap_pipeline.train.model import PERSONS, SwapModel, clipped, move_average, trainable
 from faceswap_pipeline.train.stage import SwapLesson, usual_tone
 from faceswap_pipeline.video.reader import read_frames
 
+TWO_OPTIMIZERS = "the encoder stepped twice, by two optimizers"
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "whole crop seen": {"network.face_only": False},
@@ -43,6 +47,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "warp 6 %": {"train.warp": 0.06},
     "no moving average": {"train.average": 0.0},
     "inputs degraded": {"train.degrade": 0.3},
+    "own map left out": {"network.own_map": False},
+    TWO_OPTIMIZERS: {},
 }
 """Name -> changed fields of the recipe; a negative `adversarial_from` is a share of the steps."""
 FACES = 120
@@ -77,11 +83,53 @@ def main() -> None:
     for name in arguments.only:
         for seed in arguments.seeds:
             varied = changed(recipe, VARIANTS[name], arguments.steps)
-            lesson = SwapLesson(SwapModel(varied, seed), faces, seed)
+            kind = TwiceSteppedModel if name == TWO_OPTIMIZERS else SwapModel
+            lesson = SwapLesson(kind(varied, seed), faces, seed)
             for step in range(arguments.steps):
                 lesson.step(step, min(1.0, (step + 1) / varied.train.warm_up))
             figures = judge(lesson.model, views, truth, faces)
             print(f"| {name} | {seed} | {' | '.join(f'{figure:.2f}' for figure in figures)} |", flush=True)
+
+
+class TwiceSteppedModel(SwapModel):
+    """As published: each person's loss moves encoder and own decoder, under an Adam state of its own."""
+
+    def __init__(self, recipe: Recipe, seed: int):
+        """Random weights from `seed`."""
+        super().__init__(recipe, seed)
+        train = recipe.train
+        self._own = {
+            person: trainable({name: self.generator[name] for name in ("encoder", f"decoder_{person}")})
+            for person in PERSONS
+        }
+        self._own_optimizers = {person: keras.optimizers.Adam(train.learning_rate, train.beta_1) for person in PERSONS}
+        for person, optimizer in self._own_optimizers.items():
+            optimizer.build(self._own[person])
+
+    def variables(self) -> list[Any]:
+        """The joint model's, with those of both optimizers."""
+        own = getattr(self, "_own_optimizers", {}).values()
+        return super().variables() + [variable for optimizer in own for variable in optimizer.variables]
+
+    def update(self, batches: dict[str, Batch], rate: Any, keep: Any, adversarial: bool) -> dict[str, Any]:
+        """A person's step after the other's."""
+        terms: dict[str, Any] = {}
+        for person in PERSONS:
+
+            def loss(person: str = person) -> Any:
+                codes = self._encode(batches)
+                made = {each: self.generator[f"decoder_{each}"](codes[each].map) for each in PERSONS}
+                found = self._generator_terms(batches, made, {})
+                own = {name: term for name, term in found.items() if name.endswith(f"_{person}")}
+                return sum(own.values()), own
+
+            found_terms, found = gradients(loss, self._own[person], self.variables())
+            found, norm = clipped(found, self.recipe.train.clip_norm)
+            self._own_optimizers[person].learning_rate.assign(rate * self.recipe.train.learning_rate)
+            self._own_optimizers[person].apply(found, self._own[person])
+            terms |= {**found_terms, "gradient_norm": norm}
+        move_average(self.generator, self.average, keep)
+        return terms
 
 
 def changed(recipe: Recipe, fields: dict[str, Any], steps: int) -> Recipe:
@@ -118,9 +166,12 @@ def true_views(dataset: FaceDataset, recipe: Recipe, clip: Path) -> NDArray[np.u
 def judge(model: SwapModel, views: NDArray[np.uint8], truth: NDArray[np.uint8] | None, faces: Any) -> list[float]:
     """`own`, `back` and, where it is known, `truth`."""
     mask = views[..., 3]
-    swapped = made(model.swap(views, "b", usual_tone(faces["b"])))
-    back = made(model.swap(np.concatenate([swapped, views[..., 3:]], -1), "a"))
-    figures = [tone_fitted(made(model.swap(views, "a")), views[..., :3], mask), tone_fitted(back, views[..., :3], mask)]
+    swapped = made(model.swap(views, "a", "b", usual_tone(faces["b"])))
+    back = made(model.swap(np.concatenate([swapped, views[..., 3:]], -1), "b", "a"))
+    figures = [
+        tone_fitted(made(model.swap(views, "a", "a")), views[..., :3], mask),
+        tone_fitted(back, views[..., :3], mask),
+    ]
     return figures + ([] if truth is None else [tone_fitted(swapped, truth, mask)])
 
 

@@ -24,17 +24,29 @@ _LEAST_WEIGHT = 24.0
 _GAIN = (0.85, 1.15)
 """How far a spread may be pulled: a flat swap must not be blown up into noise."""
 
+_SPREAD_OF_LIGHT = 0.125
+"""Standard deviation of the blur that leaves light and tone and takes features away, share of the picture's side."""
+
+_LIGHT_CELLS = 16
+"""Points along a side at which the light is kept; it is smooth."""
+
+_LIGHT_GAIN = (1 / 3, 3.0)
+"""How far light may be lowered or raised at one place."""
+
+_DARK = 0.02
+"""Added to linear light 0..1 before a ratio: what is black has no tone."""
+
 _NOISE = 2.0
 """Units of L*a*b*; spreads below it are mostly noise and do not decide how others are pulled."""
 
 
 class ColorMethod(NamedTuple):
-    """One way to match colours, in CIE L*a*b* (L 0..100)."""
+    """One way to match colours."""
 
-    measure: Callable[[NDArray, NDArray], Vector]
-    """Pixels (N, 3) and weights (N,) summing to 1 -> statistic (K,)."""
-    transfer: Callable[[NDArray, Vector, Vector], NDArray]
-    """Pixels (N, 3), their statistic, the wanted statistic -> pixels (N, 3)."""
+    measure: Callable[[FloatImage, NDArray], Vector]
+    """Picture (H, W, 3) RGB -1..1 and weights (H, W) -> statistic (K,)."""
+    transfer: Callable[[FloatImage, Vector, Vector], FloatImage]
+    """Picture (H, W, 3), its statistic, the wanted statistic -> picture."""
 
 
 def to_lab(image: FloatImage) -> FloatImage:
@@ -63,12 +75,7 @@ def skin_weights(face: NDArray, features: NDArray | None, alpha: NDArray) -> NDA
 
 def measure_skin(method: str, image: FloatImage, weights: NDArray) -> Vector | None:
     """The statistic (K,) that `method` needs of the skin in `image` (H, W, 3); None where there is too little skin."""
-    total = float(weights.sum())
-    if total < _LEAST_WEIGHT:
-        return None
-    inside = weights > 1e-3
-    share = weights[inside].astype(np.float64)
-    return METHODS[method].measure(to_lab(image)[inside].astype(np.float64), share / share.sum())
+    return None if float(weights.sum()) < _LEAST_WEIGHT else METHODS[method].measure(image, weights)
 
 
 def match_color(method: str, image: FloatImage, own: Vector | None, wanted: Vector | None) -> FloatImage:
@@ -76,11 +83,60 @@ def match_color(method: str, image: FloatImage, own: Vector | None, wanted: Vect
 
     Without one of the two statistics the picture comes back as it is.
     """
-    if own is None or wanted is None or method == "none":
-        return image
-    lab = to_lab(image)
-    moved = METHODS[method].transfer(lab.reshape(-1, 3).astype(np.float64), own, wanted)
-    return from_lab(moved.reshape(lab.shape))
+    return image if own is None or wanted is None else METHODS[method].transfer(image, own, wanted)
+
+
+def _of_pixels(
+    measure: Callable[[NDArray, NDArray], Vector], transfer: Callable[[NDArray, Vector, Vector], NDArray]
+) -> ColorMethod:
+    """A method that knows no places: pixels (N, 3) of L*a*b* (L 0..100) and weights (N,) that sum to 1."""
+
+    def measure_picture(image: FloatImage, weights: NDArray) -> Vector:
+        inside = weights > 1e-3
+        share = weights[inside].astype(np.float64)
+        return measure(to_lab(image)[inside].astype(np.float64), share / share.sum())
+
+    def transfer_picture(image: FloatImage, own: Vector, wanted: Vector) -> FloatImage:
+        lab = to_lab(image)
+        return from_lab(transfer(lab.reshape(-1, 3).astype(np.float64), own, wanted).reshape(lab.shape))
+
+    return ColorMethod(measure_picture, transfer_picture)
+
+
+def _measure_light(image: FloatImage, weights: NDArray) -> Vector:
+    """The skin's mean linear light around each of 16 x 16 places; far from all skin, that of all skin."""
+    light, weights = _to_linear(image), weights[..., None].astype(np.float32)
+    blurred = lambda part: cv2.GaussianBlur(part, (0, 0), _SPREAD_OF_LIGHT * image.shape[0])  # noqa: E731
+    whole = (light * weights).sum((0, 1)) / weights.sum()
+    faint = np.float32(0.01)
+    near = (blurred(light * weights) + faint * whole) / (blurred(weights)[..., None] + faint)
+    cells = cv2.resize(near, (_LIGHT_CELLS, _LIGHT_CELLS), interpolation=cv2.INTER_AREA)
+    return cells.ravel().astype(np.float64)
+
+
+def _transfer_light(image: FloatImage, own: Vector, wanted: Vector) -> FloatImage:
+    """Linear light multiplied, place by place, by what the wanted skin has more of.
+
+    As with the ratio images of Liu, Shan and Zhang ("Expressive expression mapping with ratio images", 2001), but of
+    blurred faces: light and tone come from one face, features from the other. A factor keeps pupils and nostrils dark,
+    where a shift would turn them grey.
+    """
+    gain = np.clip((wanted + _DARK) / (own + _DARK), *_LIGHT_GAIN).reshape(_LIGHT_CELLS, _LIGHT_CELLS, 3)
+    size = (image.shape[1], image.shape[0])
+    return _from_linear(_to_linear(image) * cv2.resize(gain.astype(np.float32), size, interpolation=cv2.INTER_CUBIC))
+
+
+def _to_linear(image: FloatImage) -> FloatImage:
+    """RGB -1..1 with sRGB's curve -> linear light 0..1."""
+    value = (np.clip(image, -1, 1) + 1) * np.float32(0.5)
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def _from_linear(light: FloatImage) -> FloatImage:
+    """The inverse, clipped to what sRGB holds."""
+    light = np.clip(light, 0, 1)
+    value = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
+    return (value * 2 - 1).astype(np.float32)
 
 
 def _measure_moments(pixels: NDArray, weights: NDArray) -> Vector:
@@ -139,9 +195,10 @@ def _transfer_histogram(pixels: NDArray, own: Vector, wanted: Vector) -> NDArray
 
 
 METHODS: dict[str, ColorMethod] = {
-    "reinhard": ColorMethod(_measure_moments, _transfer_moments),
-    "mkl": ColorMethod(_measure_covariance, _transfer_covariance),
-    "histogram": ColorMethod(_measure_histogram, _transfer_histogram),
-    "none": ColorMethod(lambda pixels, weights: np.zeros(0), lambda pixels, own, wanted: pixels),
+    "light": ColorMethod(_measure_light, _transfer_light),
+    "reinhard": _of_pixels(_measure_moments, _transfer_moments),
+    "mkl": _of_pixels(_measure_covariance, _transfer_covariance),
+    "histogram": _of_pixels(_measure_histogram, _transfer_histogram),
+    "none": ColorMethod(lambda image, weights: np.zeros(0), lambda image, own, wanted: image),
 }
 """What `--color` offers."""

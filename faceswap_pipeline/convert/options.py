@@ -12,8 +12,9 @@ class ConvertOptions(Options):
 
     direction: Literal["a-to-b", "b-to-a"] = "a-to-b"
     """Whose film is changed and whose face it gets: A's film with B's face, or the other way round."""
-    color: Literal["mkl", "reinhard", "histogram", "none"] = "mkl"
-    """How the swap takes the tone of the skin it replaces."""
+    color: Literal["light", "mkl", "reinhard", "histogram", "none"] = "light"
+    """How the swap takes the tone of the skin it replaces: light matches light and tone place by place, the others the
+    face as a whole."""
     mix: Literal["feather", "poisson"] = "feather"
     """How the swap joins the frame: through a soft mask, or solved from the seam inwards first."""
     cover: Literal["both", "learned", "dataset"] = "both"

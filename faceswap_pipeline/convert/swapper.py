@@ -60,7 +60,13 @@ class NetworkSwapper:
         Raises WeightsError when `arrays` are of another recipe.
         """
         from faceswap_pipeline.backend import compile_inference
-        from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, swap_faces
+        from faceswap_pipeline.networks.autoencoder import (
+            IdentityShift,
+            build_decoder,
+            build_encoder,
+            shifted_encoder,
+            swap_faces,
+        )
         from faceswap_pipeline.networks.tone import Tone
         from faceswap_pipeline.networks.weights import set_arrays
 
@@ -69,10 +75,14 @@ class NetworkSwapper:
         encoder, decoder = build_encoder(recipe.network), build_decoder(recipe.network, name)
         set_arrays("encoder", encoder.variables, arrays)
         set_arrays(name, decoder.variables, arrays)
-        wanted = Tone.from_json(tone) if tone else None
+        wanted, encode, state = Tone.from_json(tone) if tone else None, encoder, []
+        if any(name.startswith("shift/") for name in arrays):  # of a run from base weights
+            shift = IdentityShift(recipe.network.latent, name="shift")
+            set_arrays("shift", shift.variables, arrays)
+            encode, state = shifted_encoder(encoder, shift, person), shift.variables
         self._infer = compile_inference(
-            lambda pictures, faces: swap_faces(encoder, decoder, pictures, faces, recipe.network, wanted),
-            [*encoder.variables, *decoder.variables],
+            lambda pictures, faces: swap_faces(encode, decoder, pictures, faces, recipe.network, wanted),
+            [*encoder.variables, *decoder.variables, *state],
         )
 
     @property

@@ -54,6 +54,34 @@ def build_decoder(recipe: NetworkRecipe, name: str, identity: int = 0) -> keras.
     return keras.Model(code if person is None else [code, person], picture_and_mask(x, recipe), name=name)
 
 
+def split_encoder(encoder: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """An encoder's two halves, with the same weights: picture -> dense code (B, D), dense code -> code (B, H, H, C)."""
+    dense = encoder.get_layer("code").output
+    return keras.Model(encoder.input, dense, name="to_code"), keras.Model(dense, encoder.output, name="from_code")
+
+
+class IdentityShift(layers.Layer):
+    """Dense codes (B, D) of one person moved to where those of the other lie: `towards` 1 from A to B, -1 back."""
+
+    def __init__(self, width: int, **settings):
+        super().__init__(**settings)
+        self.shift = self.add_weight(shape=(width,), initializer="zeros", trainable=False, name="shift")
+        self.built = True
+
+    def call(self, codes, towards):
+        return codes + towards * self.shift
+
+
+TOWARDS = {"a": -1.0, "b": 1.0}
+"""The way of an `IdentityShift` by whose face is wanted."""
+
+
+def build_reader(recipe: NetworkRecipe, performed: int) -> keras.Model:
+    """The encoder's dense code (B, D) -> what the face does (B, performed): expression units, gaze, yaw and pitch."""
+    code = keras.Input((recipe.latent,), name="code")
+    return keras.Model(code, layers.Dense(performed, name="performed")(code), name="performance")
+
+
 def _made_map(x, person):
     """The code plus the map that the identity code makes, as `OwnMap` adds one of its own."""
     made = layers.Dense(math.prod(x.shape[1:]), kernel_initializer="zeros", name="own_dense")(person)
@@ -89,20 +117,37 @@ def encoder_input(pictures: Any, face: Any, recipe: NetworkRecipe) -> Any:
     return pictures * face if recipe.face_only else pictures
 
 
+def seen_faces(pictures: Any, face: Any, recipe: NetworkRecipe) -> tuple[Any, Tone | None]:
+    """What the encoder is given of pictures (B, R, R, 3) -1..1 with face masks, and the tone that was taken out."""
+    if not recipe.tone_free:
+        return encoder_input(pictures, face, recipe), None
+    tone = face_tone(pictures, face)
+    return encoder_input(take_tone(pictures, tone), face, recipe), tone
+
+
 def swap_faces(
-    encoder: Any, decoder: Any, pictures: Any, face: Any, recipe: NetworkRecipe, wanted: Tone | None = None
+    encode: Any, decoder: Any, pictures: Any, face: Any, recipe: NetworkRecipe, wanted: Tone | None = None
 ) -> Any:
     """Pictures (B, R, R, 3) -1..1 and their face masks (B, R, R, 1) 0..1 as another person: (B, R, R, 4).
 
+    `encode` is an encoder, or one half of it, an `IdentityShift` and the other half (`shifted_encoder`).
     With a tone-free recipe the colours come out in the tone `wanted`, by default that of the picture that went in. A
     swap wants the tone that the other person usually has: a beard or dark brows give a face a contrast of its own,
     which on the other's face turns eyes and brows black.
     """
-    if not recipe.tone_free:
-        return decoder(encoder(encoder_input(pictures, face, recipe), training=False), training=False)
-    tone = face_tone(pictures, face)
-    made = decoder(encoder(encoder_input(take_tone(pictures, tone), face, recipe), training=False), training=False)
+    seen, tone = seen_faces(pictures, face, recipe)
+    made = decoder(encode(seen, training=False), training=False)
+    if tone is None:
+        return made
     return ops.concatenate([give_tone(made[..., :3], wanted or tone), made[..., 3:]], axis=-1)
+
+
+def shifted_encoder(encoder: keras.Model, shift: IdentityShift, person: str) -> Any:
+    """Pictures -> code, moved to where the codes of `person`, `a` or `b`, lie; called like an encoder."""
+    to_code, from_code = split_encoder(encoder)
+    return lambda pictures, training: from_code(
+        shift(to_code(pictures, training=training), towards=TOWARDS[person]), training=training
+    )
 
 
 def picture_and_mask(x, recipe: NetworkRecipe):

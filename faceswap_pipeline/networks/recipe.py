@@ -89,6 +89,11 @@ class LossRecipe:
     """Total variation of the learned mask."""
     adversarial: float = 0.1
     """Weight of the discriminator's verdict, once adversarial training has started."""
+    performance: float = 1.0
+    """Weight of how differently swaps perform from what they were made of, in a run from base weights, which know how
+    to read expression, gaze and pose."""
+    perceptual: float = 0.1
+    """Weight of the perceptual loss, where `swap train --perceptual FILE` names a network for it."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,7 @@ class TrainRecipe:
     average: float = 0.999
     """Decay of the moving average of the weights that previews and conversion use."""
     encoder_rate: float = 1.0
-    """Started from base weights, the encoder's rate as a share of the decoders'; 0 leaves it as it is. Its code means
-    the same whoever is seen, and learning two persons' faces only undoes that."""
+    """The encoder's rate as a share of the decoders'; 0 leaves it as it is."""
     clip_norm: float = 10.0
     """Gradients with a larger norm are scaled down to it."""
     warm_up: int = 200
@@ -147,9 +151,12 @@ class Recipe:
     discriminator: DiscriminatorRecipe
     loss: LossRecipe
     train: TrainRecipe
+    from_base: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What `train` is instead in a run that starts from base weights, by field."""
 
     def __post_init__(self) -> None:
         n = self.network
+        self.on_base()  # an unknown key must be found now
         if n.resolution >> len(n.down) << (1 + len(n.up) + n.shuffle_head) != n.resolution:
             raise OptionError(
                 f"recipe {self.name}: {len(n.down)} steps down do not undo {1 + len(n.up) + n.shuffle_head} steps up"
@@ -159,6 +166,13 @@ class Recipe:
     def adversarial(self) -> bool:
         """Whether the recipe trains discriminators at all."""
         return bool(self.discriminator.down) and self.train.adversarial_from > 0 and self.loss.adversarial > 0
+
+    def on_base(self) -> "Recipe":
+        """The recipe of a run that starts from base weights. Raises OptionError on a key that no recipe has."""
+        values = _build(TrainRecipe, "from_base", self.name, self.from_base)
+        changed = {name: getattr(values, name) for name in self.from_base}
+        train = dataclasses.replace(self.train, **changed)
+        return dataclasses.replace(self, train=train, from_base={}) if changed else self
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
@@ -177,10 +191,12 @@ class Recipe:
             "train": TrainRecipe,
         }
         name = values.get("name", "unnamed")
-        unknown = sorted(set(values) - set(parts) - {"name"})
+        known = [*parts, "from_base"]
+        unknown = sorted(set(values) - set(known) - {"name"})
         if unknown:
-            raise OptionError(f"recipe {name}: unknown table {', '.join(unknown)}: expected {', '.join(parts)}")
-        return cls(name, **{key: _build(kind, key, name, values.get(key, {})) for key, kind in parts.items()})
+            raise OptionError(f"recipe {name}: unknown table {', '.join(unknown)}: expected {', '.join(known)}")
+        tables = {key: _build(kind, key, name, values.get(key, {})) for key, kind in parts.items()}
+        return cls(name, **tables, from_base=values.get("from_base", {}))
 
 
 def load_recipe(name: str) -> Recipe:

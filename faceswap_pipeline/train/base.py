@@ -19,7 +19,7 @@ from faceswap_pipeline.resources import weight_entries, weight_file
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.storage import sha256_file
 from faceswap_pipeline.train.batches import Faces
-from faceswap_pipeline.train.general import base_recipe, read_base
+from faceswap_pipeline.train.general import describe_base, read_base
 from faceswap_pipeline.train.model import PERSONS, SwapModel
 
 
@@ -33,17 +33,22 @@ def choose_base(base: str, recipe: Recipe) -> dict[str, Any] | None:
         return None
     if base == "auto":
         name, shipped = f"base_{recipe.name}", weight_entries()
-        if name not in shipped or base_recipe(weight_file(name)).network != recipe.network:
+        if name not in shipped:
             return None
-        return {"path": name, "kind": "shipped", "recipe": recipe.name, "sha256": shipped[name].sha256}
+        found, performed = describe_base(weight_file(name))
+        if found.network != recipe.network:
+            return None
+        known = {"recipe": recipe.name, "sha256": shipped[name].sha256, "performed": performed}
+        return {"path": name, "kind": "shipped", **known}
     path = Path(base)
     if path.is_file():
-        found = base_recipe(path)
+        found, performed = describe_base(path)
         if found.network != recipe.network:
             raise OptionError(
                 f"--base {base} is of another network than recipe {recipe.name}: make one with `swap pretrain`"
             )
-        return {"path": base, "kind": "weights", "recipe": found.name, "sha256": sha256_file(path)}
+        known = {"recipe": found.name, "sha256": sha256_file(path), "performed": performed}
+        return {"path": base, "kind": "weights", **known}
     with TrainingRun.open(path) as run:
         checkpoint = _best_of(run)
         digest = hashlib.sha256()
@@ -52,9 +57,13 @@ def choose_base(base: str, recipe: Recipe) -> dict[str, Any] | None:
         return {"path": base, "kind": "run", "recipe": run.manifest["recipe"]["name"], "sha256": digest.hexdigest()}
 
 
-def encoder_rate(entry: dict[str, Any] | None, recipe: Recipe) -> float:
-    """The encoder's rate as a share of the decoders': the recipe's own for one that knows many people, else 1."""
-    return 1.0 if entry is None or entry.get("kind") == "run" else recipe.train.encoder_rate
+def fit_to(entry: dict[str, Any] | None, recipe: Recipe) -> tuple[Recipe, int]:
+    """The recipe for a start from what the entry of `choose_base` names, and how many numbers that reads of what a face
+    does: the recipe's own values, and 0, but for weights that know many people.
+    """
+    if entry is None or entry.get("kind") == "run":
+        return recipe, 0
+    return recipe.on_base(), entry.get("performed", 0)
 
 
 def start_from(
@@ -72,14 +81,15 @@ def start_from(
         path = weight_file(entry["path"]) if entry["kind"] == "shipped" else Path(entry["path"])
         progress.note(f"starting from the base weights {path.name}: looking for both persons in them (--base)")
         arrays = _arrays_from_weights(path, faces, seed)
-    for name, network in [*model.generator.items(), *model.average.items()]:
+    averages = [(name, model.average[name]) for name in model.generator]
+    for name, network in [*model.generator.items(), *averages, *model.reader.items()]:
         set_arrays(name, network.variables, arrays)
 
 
 def _arrays_from_weights(path: Path, faces: dict[str, Faces], seed: int) -> dict[str, NDArray]:
     """The encoder of base weights, and a decoder for each person that starts where they know such a face."""
     base = read_base(path)
-    arrays = get_arrays("encoder", base.encoder.variables)
+    arrays = {**base.performance, **get_arrays("encoder", base.encoder.variables)}
     for person in PERSONS:
         name = f"decoder_{person}"
         code = base.find_code(faces[person].train, faces[person].statistics, seed)

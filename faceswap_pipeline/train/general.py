@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from faceswap_pipeline.array_folder import read_arrays, write_arrays
 from faceswap_pipeline.backend import compile_inference, compile_step, resident, value_of
 from faceswap_pipeline.errors import WeightsError
-from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, fold_identity
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, build_reader, fold_identity
 from faceswap_pipeline.networks.blocks import Codes
 from faceswap_pipeline.networks.recipe import Recipe
 from faceswap_pipeline.networks.weights import set_arrays
@@ -69,13 +69,11 @@ class GeneralModel:
     def _build(self) -> dict[str, keras.Model]:
         number = keras.Input((), dtype="int32", name="person")
         codes = Codes(self.people, CODE, name="codes")(number)
-        code = keras.Input((self.recipe.network.latent,), name="code")
-        performed = keras.layers.Dense(self.performed, name="performed")(code)
         return {
             "encoder": build_encoder(self.recipe.network),
             "decoder": build_decoder(self.recipe.network, "decoder", identity=CODE),
             "people": keras.Model(number, codes, name="people"),
-            **({"performance": keras.Model(code, performed, name="performance")} if self.performed else {}),
+            **({"performance": build_reader(self.recipe.network, self.performed)} if self.performed else {}),
         }
 
     def variables(self) -> list[Any]:
@@ -175,6 +173,8 @@ class Base:
         self.decoder = build_decoder(recipe.network, "decoder", identity=CODE)
         set_arrays("encoder", self.encoder.variables, arrays)
         set_arrays("decoder", self.decoder.variables, arrays)
+        self.performance = {name: value for name, value in arrays.items() if name.startswith("performance/")}
+        """Of the map that reads what a face does from the dense code; empty where the base was not taught to."""
         (table,) = [value for name, value in arrays.items() if name.startswith("people/")]
         self.middle = table.astype(np.float32).mean(0)
         """(CODE,) of nobody in particular."""
@@ -226,9 +226,13 @@ def read_base(path: Path) -> Base:
     return Base(recipe, {name: value.astype(np.float32) for name, value in arrays.items()})
 
 
-def base_recipe(path: Path) -> Recipe:
-    """The recipe that the base weights in a file are of, without building a network. Raises WeightsError."""
-    return _read(path)[0]
+def describe_base(path: Path) -> tuple[Recipe, int]:
+    """The recipe that the base weights in a file are of, and how many numbers they read of what a face does.
+
+    Without building a network. Raises WeightsError.
+    """
+    recipe, arrays = _read(path)
+    return recipe, next((len(value) for name, value in arrays.items() if name == "performance/performed/bias"), 0)
 
 
 def _read(path: Path) -> tuple[Recipe, dict[str, NDArray]]:

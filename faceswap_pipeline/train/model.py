@@ -4,7 +4,7 @@ In: a recipe. Then: resident crops of both persons and what was drawn for the st
 their moving averages and the optimizers have moved on by one step.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference, compile_step, find_device, value_of
 from faceswap_pipeline.imaging import to_float
-from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, swap_faces
+from faceswap_pipeline.networks.autoencoder import (
+    TOWARDS,
+    IdentityShift,
+    build_decoder,
+    build_encoder,
+    build_reader,
+    encoder_input,
+    seen_faces,
+    shifted_encoder,
+    split_encoder,
+    swap_faces,
+)
 from faceswap_pipeline.networks.discriminator import build_discriminator
 from faceswap_pipeline.networks.recipe import Recipe
 from faceswap_pipeline.networks.tone import Tone
@@ -21,6 +32,8 @@ from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Batch
 from faceswap_pipeline.train.gradients import gradients
+from faceswap_pipeline.train.perceptual import Block, perceptual_error
+from faceswap_pipeline.train.shift import identity_shift
 
 PERSONS = ("a", "b")
 
@@ -38,6 +51,15 @@ JUDGE = {
 """The discriminator's side: what judges pictures, true and made ones, and the mix -> scalar."""
 
 
+class Code(NamedTuple):
+    """What the encoder makes of pictures."""
+
+    map: Any
+    """(B, H, H, C), which decoders take."""
+    dense: Any
+    """(B, D), what the map is made of."""
+
+
 class SwapModel:
     """Shared encoder, a decoder and a discriminator for each person, and what training them needs.
 
@@ -45,10 +67,14 @@ class SwapModel:
     optimizer states); another moves both discriminators.
     """
 
-    def __init__(self, recipe: Recipe, seed: int, encoder_rate: float = 1.0):
-        """Random weights from `seed`; the encoder moves at `encoder_rate` of the decoders' rate, at 0 not at all."""
+    def __init__(self, recipe: Recipe, seed: int, performed: int = 0, features: list[Block] | None = None):
+        """Random weights from `seed`.
+
+        `performed` is how many numbers the base weights that the networks will be given read of what a face does (0:
+        there are none, or they cannot); `features` is a network of `read_features`, for the perceptual loss.
+        """
         keras.utils.set_random_seed(seed)
-        self.recipe, self._encoder_rate = recipe, encoder_rate
+        self.recipe, self._features = recipe, features
         self.generator = self._build_generator()
         self.average = self._build_generator()
         self.discriminator = {}
@@ -60,8 +86,14 @@ class SwapModel:
                 for person in PERSONS
             }
         copy_weights(self.generator, self.average)
+        self._to_code, self._from_code = split_encoder(self.generator["encoder"])
+        self.reader, self.shift = {}, {}
+        if performed:
+            self.reader = {"performance": build_reader(recipe.network, performed)}
+            self.shift, averaged = ({"shift": IdentityShift(recipe.network.latent, name="shift")} for _ in range(2))
+            self.average |= averaged
         train = recipe.train
-        taught = {name: network for name, network in self.generator.items() if encoder_rate or name != "encoder"}
+        taught = {name: part for name, part in self.generator.items() if train.encoder_rate or name != "encoder"}
         self.generator_weights = trainable(taught)
         self.discriminator_weights = trainable(self.discriminator)
         self.generator_optimizer = keras.optimizers.Adam(train.learning_rate, train.beta_1)
@@ -70,7 +102,8 @@ class SwapModel:
         if self.discriminator:
             self.discriminator_optimizer.build(self.discriminator_weights)
         self._steps: dict[bool, Any] = {}
-        self._swap: dict[tuple[str, bool], Any] = {}
+        self._swap: dict[tuple[str, str, bool], Any] = {}
+        self._read: Any = None
 
     def _build_generator(self) -> dict[str, keras.Model]:
         network = self.recipe.network
@@ -79,7 +112,8 @@ class SwapModel:
 
     def variables(self) -> list[Any]:
         """Every variable of networks, averages and optimizers, in a fixed order."""
-        networks = [*self.generator.values(), *self.average.values(), *self.discriminator.values()]
+        groups = (self.generator, self.average, self.discriminator, self.reader, self.shift)
+        networks = [network for group in groups for network in group.values()]
         found = [variable for network in networks for variable in network.variables]
         found += self.generator_optimizer.variables
         return found + (self.discriminator_optimizer.variables if self.discriminator else [])
@@ -107,9 +141,10 @@ class SwapModel:
         train, state = self.recipe.train, self.variables()
 
         def generator_loss():
-            made = self._reconstruct(batches)
+            codes = self._encode(batches)
+            made = {person: self.generator[f"decoder_{person}"](codes[person].map) for person in PERSONS}
             composed = self._composed(batches, made) if adversarial else {}
-            terms = self._generator_terms(batches, made, composed)
+            terms = {**self._generator_terms(batches, made, composed), **self._performance_terms(batches, codes)}
             return sum(terms.values()), (terms, composed)
 
         (terms, fakes), found = gradients(generator_loss, self.generator_weights, state)
@@ -134,24 +169,25 @@ class SwapModel:
 
     def _apply(self, found: list[Any]) -> None:
         """Adam's step on the generators; of the encoder's part only the share that its rate is."""
-        encoder = self.generator["encoder"].trainable_variables if 0 < self._encoder_rate < 1 else []
+        rate = self.recipe.train.encoder_rate
+        encoder = self.generator["encoder"].trainable_variables if 0 < rate < 1 else []
         before = [ops.copy(value) for value in encoder]
         self.generator_optimizer.apply(found, self.generator_weights)
         for value, old in zip(encoder, before, strict=True):
-            value.assign(old + self._encoder_rate * (value - old))
+            value.assign(old + rate * (value - old))
 
-    def _reconstruct(self, batches: dict[str, Batch]) -> dict[str, Any]:
-        """Each person's warped pictures through the shared encoder and the person's own decoder.
+    def _encode(self, batches: dict[str, Batch]) -> dict[str, Code]:
+        """Each person's warped pictures through the shared encoder.
 
-        On a GPU the encoder takes both persons at once; on a CPU each is a branch that a core of its own can run.
+        On a GPU it takes both persons at once; on a CPU each is a branch that a core of its own can run.
         """
-        encoder = self.generator["encoder"]
         if find_device().kind == "gpu":
-            both = encoder(ops.concatenate([batches[person].warped for person in PERSONS], 0))
-            codes = dict(zip(PERSONS, ops.split(both, len(PERSONS)), strict=True))
+            dense = self._to_code(ops.concatenate([batches[person].warped for person in PERSONS], 0))
+            maps, codes = (ops.split(part, len(PERSONS)) for part in (self._from_code(dense), dense))
         else:
-            codes = {person: encoder(batches[person].warped) for person in PERSONS}
-        return {person: self.generator[f"decoder_{person}"](codes[person]) for person in PERSONS}
+            codes = [self._to_code(batches[person].warped) for person in PERSONS]
+            maps = [self._from_code(code) for code in codes]
+        return {person: Code(*parts) for person, *parts in zip(PERSONS, maps, codes, strict=True)}
 
     def _generator_terms(self, batches, made, composed) -> dict[str, Any]:
         """The weighted loss terms of both persons, `<term>_<person>`; adversarial ones where pictures are composed."""
@@ -160,10 +196,34 @@ class SwapModel:
             batch = batches[person]
             parts = losses.reconstruction_terms(made[person], batch, weight)
             terms |= {f"{name}_{person}": term for name, term in parts.items()}
+            if self._features:
+                seen = perceptual_error(self._features, made[person][..., :3], batch.target, batch.face)
+                terms[f"perceptual_{person}"] = weight.perceptual * seen
             if composed:
                 pictures = ops.concatenate([composed[person], batch.warped], -1)
                 verdict = self.discriminator[f"discriminator_{person}"](pictures)
                 terms[f"adversarial_{person}"] = weight.adversarial * FOOL[self.recipe.discriminator.loss](verdict)
+        return terms
+
+    def _performance_terms(self, batches: dict[str, Batch], codes: dict[str, Code]) -> dict[str, Any]:
+        """How differently the swaps of each person's faces perform from the faces, `performance_<person>`.
+
+        Reconstruction never shows a decoder the other person's codes, so on them it drifts from what it knew. Half of
+        the faces are swapped, the swaps encoded again, and what the base reads of both codes is compared: expression,
+        gaze and pose, not who it is, which the code also tells and which must change. The face itself is the measure:
+        no gradient goes through its own code there.
+        """
+        if not self.reader or not self.recipe.loss.performance:
+            return {}
+        read, terms = self.reader["performance"], {}
+        for person, other in (PERSONS, PERSONS[::-1]):
+            batch, count = batches[person], max(1, self.recipe.train.batch // 2)
+            dense = codes[person].dense[:count]
+            moved = self._from_code(self.shift["shift"](dense, towards=TOWARDS[other]))
+            swapped = self.generator[f"decoder_{other}"](moved)[..., :3]
+            again = self._to_code(encoder_input(swapped, batch.face[:count], self.recipe.network))
+            wanted = read(ops.stop_gradient(dense))
+            terms[f"performance_{person}"] = self.recipe.loss.performance * ops.mean((read(again) - wanted) ** 2)
         return terms
 
     def _composed(self, batches, made) -> dict[str, Any]:
@@ -183,19 +243,42 @@ class SwapModel:
         judge = lambda pictures: network(ops.concatenate([pictures, batch.warped], -1), training=True)  # noqa: E731
         return JUDGE[self.recipe.discriminator.loss](judge, batch.target, ops.stop_gradient(fake), batch.mix)
 
-    def swap(self, views: NDArray[np.uint8], person: str, wanted: Tone | None = None) -> NDArray[np.float32]:
-        """Views (B, R, R, 6), colours and masks, through the averaged networks as `person` -> (B, R, R, 4).
+    def align(self, views: dict[str, NDArray[np.uint8]]) -> None:
+        """Find the way from A's codes to B's anew, for the networks and for their averages, from both persons' views.
 
-        `wanted` is the tone of the result where the recipe is tone-free; by default each view's own. Give a person the
-        same one each time.
+        Views are (N, R, R, 6), the same number each time. Does nothing where the networks came from no base.
         """
-        key = (person, wanted is None)
+        if not self.shift:
+            return
+        if self._read is None:
+            read, network = self.reader["performance"], self.recipe.network
+            halves = [self._to_code, split_encoder(self.average["encoder"])[0]]
+
+            def look(pictures, face):
+                codes = [half(seen_faces(pictures, face, network)[0], training=False) for half in halves]
+                return [(code, read(code)) for code in codes]
+
+            state = [self.generator["encoder"], self.average["encoder"], read]
+            self._read = compile_inference(look, [variable for part in state for variable in part.variables])
+        found = {p: self._read(to_float(v[..., :3]), v[..., 3:4] / np.float32(255)) for p, v in views.items()}
+        for number, layer in enumerate((self.shift["shift"], self.average["shift"])):
+            (codes_a, read_a), (codes_b, read_b) = (found[person][number] for person in PERSONS)
+            layer.shift.assign(identity_shift(codes_a, codes_b, read_a, read_b))
+
+    def swap(self, views: NDArray[np.uint8], of: str, person: str, wanted: Tone | None = None) -> NDArray[np.float32]:
+        """Views (B, R, R, 6) `of` one person, colours and masks, through the averaged networks as `person`.
+
+        Returns (B, R, R, 4). `wanted` is the tone of the result where the recipe is tone-free; by default each view's
+        own. Give a person the same one each time.
+        """
+        key = (of, person, wanted is None)
         if key not in self._swap:
             encoder, decoder = self.average["encoder"], self.average[f"decoder_{person}"]
-            network = self.recipe.network
+            network, shift = self.recipe.network, self.average.get("shift") if of != person else None
+            encode = shifted_encoder(encoder, shift, person) if shift else encoder
             self._swap[key] = compile_inference(
-                lambda pictures, face: swap_faces(encoder, decoder, pictures, face, network, wanted),
-                [*encoder.variables, *decoder.variables],
+                lambda pictures, face: swap_faces(encode, decoder, pictures, face, network, wanted),
+                [*encoder.variables, *decoder.variables, *(shift.variables if shift else [])],
             )
         return self._swap[key](to_float(views[..., :3]), views[..., 3:4] / np.float32(255))
 
@@ -212,7 +295,8 @@ class SwapModel:
         return all_arrays([("", self.average)], {})
 
     def _groups(self) -> Groups:
-        return [("", self.generator), ("average/", self.average), ("", self.discriminator)]
+        apart = {**self.discriminator, **self.reader, **self.shift}
+        return [("", self.generator), ("average/", self.average), ("", apart)]
 
     def _optimizers(self) -> Optimizers:
         found = {"generator_optimizer": self.generator_optimizer}

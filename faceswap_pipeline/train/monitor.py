@@ -91,13 +91,13 @@ class Validation:
             found[f"l1_{person}"], found[f"ssim_{person}"] = self._person(person)
         score = np.mean([found[f"l1_{person}"] * 4 + 1 - found[f"ssim_{person}"] for person in PERSONS])
         if self._likeness is not None and self._likeness.probe.trustworthy:
-            found["identity"] = self._likeness.of(self._made(self._faces["a"], "b"), self._faces["a"][..., 3])
+            found["identity"] = self._likeness.of(self._made("a", "b"), self._faces["a"][..., 3])
         return {**found, "score": float(score)}
 
     def _person(self, person: str) -> tuple[float, float]:
         """Mean error and mean SSIM of a person's faces made again."""
         faces = self._faces[person]
-        made = self._made(faces, person)
+        made = self._made(person, person)
         rows = []
         for start in range(0, len(faces), BATCH):
             batch, again = (_filled(part[start : start + BATCH]) for part in (faces, made))
@@ -106,12 +106,12 @@ class Validation:
         l1, structure = np.concatenate(rows).mean(0)
         return float(l1) / 2, 1 - float(structure)
 
-    def _made(self, faces: NDArray[np.uint8], person: str) -> NDArray[np.float32]:
-        """Views (V, R, R, 6) as `person`, (V, R, R, 3) -1..1."""
-        parts = []
+    def _made(self, of: str, person: str) -> NDArray[np.float32]:
+        """The held-out faces `of` one person as `person`, (V, R, R, 3) -1..1."""
+        faces, parts = self._faces[of], []
         for start in range(0, len(faces), BATCH):
             batch = faces[start : start + BATCH]
-            parts.append(self._model.swap(_filled(batch), person)[: len(batch), ..., :3])
+            parts.append(self._model.swap(_filled(batch), of, person)[: len(batch), ..., :3])
         return np.concatenate(parts)
 
 

@@ -1,4 +1,4 @@
-"""The options of `swap train`."""
+"""The options of `swap train` and `swap pretrain`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,7 +7,7 @@ from faceswap_pipeline.options import Between, Duration, Options, seconds
 
 
 @dataclass(frozen=True)
-class TrainOptions(Options):
+class LearnOptions(Options):
     """What to train, for how long, and how often to save and report."""
 
     recipe: str = "auto"
@@ -21,9 +21,6 @@ class TrainOptions(Options):
     """Go on with a run that had stopped by itself."""
     seed: Annotated[int, Between(0, 2**31 - 1)] = 1
     """Seed of the first weights and of every draw."""
-    base: str = "auto"
-    """What a new run starts from: base weights (a file of `swap pretrain`), the networks of a run folder, none, or
-    auto: the base weights that come with the program, where there are some for the recipe."""
     save_minutes: Annotated[float, Between(0.01, 1440)] = 5.0
     """Minutes between two checkpoints."""
     report_steps: Annotated[int, Between(1, 100_000)] = 250
@@ -40,7 +37,19 @@ class TrainOptions(Options):
 
 
 @dataclass(frozen=True)
-class PretrainOptions(TrainOptions):
+class TrainOptions(LearnOptions):
+    """What to train between two persons, from what, for how long, and how often to save and report."""
+
+    base: str = "auto"
+    """What a new run starts from: base weights (a file of `swap pretrain`), the networks of a run folder, none, or
+    auto: the base weights that come with the program, where there are some for the recipe."""
+    perceptual: str = ""
+    """Weights of a VGG-type network of your own, such as Keras' vgg16 file without top (.h5, or .npz): faces are
+    compared also by what it sees. None comes with the program, none is fetched."""
+
+
+@dataclass(frozen=True)
+class PretrainOptions(LearnOptions):
     """What base weights are made for, for how long, and of what."""
 
     recipe: str = "lite64"

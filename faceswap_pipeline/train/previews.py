@@ -27,7 +27,7 @@ def preview(model: SwapModel, held_out: dict[str, NDArray[np.uint8]], tones: dic
     rows = []
     for own, other in (("a", "b"), ("b", "a")):
         faces = held_out[own][np.linspace(0, len(held_out[own]) - 1, COLUMNS).astype(int)]
-        itself, swapped = model.swap(faces, own), model.swap(faces, other, tones[other])
+        itself, swapped = model.swap(faces, own, own), model.swap(faces, own, other, tones[other])
         masks = np.repeat(swapped[..., 3:] * 2 - 1, 3, axis=-1)
         rows += [faces[..., :3], to_uint8(itself[..., :3]), to_uint8(swapped[..., :3]), to_uint8(masks)]
     shown = max(SHOWN_SIDE, rows[0].shape[1])

@@ -30,14 +30,19 @@ from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun, read_consent
 from faceswap_pipeline.train import augment
-from faceswap_pipeline.train.base import choose_base, encoder_rate, start_from
+from faceswap_pipeline.train.base import choose_base, fit_to, start_from
 from faceswap_pipeline.train.batches import Faces, load_faces, usable_records
 from faceswap_pipeline.train.model import PERSONS, SwapModel
 from faceswap_pipeline.train.monitor import SwapLikeness, Validation
 from faceswap_pipeline.train.options import TrainOptions
+from faceswap_pipeline.train.perceptual import features_of, perceptual_entry
 from faceswap_pipeline.train.previews import preview
 from faceswap_pipeline.train.trainer import Journey, Trainer, resume
 
+ALIGN_STEPS = 100
+"""Steps between two looks at how far apart the two persons' codes are."""
+ALIGNED_FACES = 128
+"""Faces of each person for that, evenly spread."""
 DATASET_KEYS = ("crop_size", "template", "coverage")
 
 
@@ -74,8 +79,9 @@ def train_swap(
         progress.note(why)
         share = memory_bytes() / 4 / len(PERSONS)
         faces = {name: load_faces(datasets[name], recipe.network, share, progress) for name in PERSONS}
-        base = run.manifest["base"]
-        model = SwapModel(recipe, options.seed, encoder_rate(base, recipe))
+        base, features = run.manifest["base"], features_of(run.manifest.get("perceptual"))
+        taught, performed = fit_to(base, recipe)
+        model = SwapModel(taught, options.seed, performed, features)
         lesson = SwapLesson(model, faces, options.seed)
         if lesson.likeness is not None and lesson.likeness.probe.doubt:
             progress.note(f"who a swap looks like is left out of the reports: {lesson.likeness.probe.doubt}")
@@ -149,6 +155,7 @@ def _open_run(
             "options": options.to_json(),
             "seed": options.seed,
             "base": choose_base(options.base, recipe),
+            "perceptual": perceptual_entry(options.perceptual),
             "backend": backend_name(),
             "versions": versions(),
             **entries,
@@ -195,15 +202,17 @@ def _record_consent(run: TrainingRun, file: Path | None, progress: Progress) -> 
 
 
 def _check_same(run: TrainingRun, recipe: Recipe, options: TrainOptions) -> None:
-    """Raise RunError when an existing run was made with another recipe, seed or base."""
+    """Raise RunError when an existing run was made with another recipe, seed, base or perceptual network."""
     # An older version may have written a recipe with fewer fields: what is missing has its default.
     known = {**run.manifest, "recipe": Recipe.from_json(run.manifest["recipe"]).to_json()}
     asked = {"recipe": recipe.to_json(), "seed": options.seed}
     if options.base != "auto":  # an existing run keeps to what it started from
         asked["base"] = choose_base(options.base, recipe)
-    different = [name for name, value in asked.items() if known[name] != value]
+    if options.perceptual:
+        asked["perceptual"] = perceptual_entry(options.perceptual)
+    different = [name for name, value in asked.items() if known.get(name) != value]
     if different:
-        parts = [f"{name} {_short(known[name])} (asked for: {_short(asked[name])})" for name in different]
+        parts = [f"{name} {_short(known.get(name))} (asked for: {_short(asked[name])})" for name in different]
         raise RunError(f"{run.path} was trained with {'; '.join(parts)}: name another folder with --out OTHER")
 
 
@@ -236,9 +245,11 @@ class SwapLesson:
         self.model, self.recipe, self._seed = model, model.recipe, seed
         self._statistics = {person: faces[person].statistics for person in PERSONS}
         self._crops = {person: resident(faces[person].train) for person in PERSONS}
+        learnt = {p: central_views(faces[p].train, self.recipe) for p in PERSONS}
+        self._aligned_by = {p: views[_spread(len(views), ALIGNED_FACES)] for p, views in learnt.items()}
         self._held_out = {person: central_views(faces[person].held_out, self.recipe) for person in PERSONS}
         self.tones = {person: usual_tone(faces[person]) for person in PERSONS}
-        embedder, learnt = shipped_embedder(), {p: central_views(faces[p].train, self.recipe) for p in PERSONS}
+        embedder = shipped_embedder()
         self.likeness = SwapLikeness(embedder, learnt, self.recipe.network.view) if embedder else None
         self._validation = Validation(model, self._held_out, self.likeness)
 
@@ -249,6 +260,8 @@ class SwapLesson:
 
     def step(self, step: int, rate: float) -> dict[str, Any]:
         """One update of everything; `rate` multiplies the learning rates."""
+        if step % ALIGN_STEPS == 0:
+            self.model.align(self._aligned_by)
         train, resolution = self.recipe.train, self.recipe.network.resolution
         drawn = {
             person: augment.draw(
@@ -273,6 +286,11 @@ class SwapLesson:
     def preview(self) -> NDArray[np.uint8]:
         """Held-out faces, themselves again, swapped, and the masks."""
         return preview(self.model, self._held_out, self.tones)
+
+
+def _spread(count: int, wanted: int) -> NDArray[np.intp]:
+    """`wanted` places of `count`, in order, some of them several times where there are fewer."""
+    return np.linspace(0, count - 1, wanted).round().astype(np.intp)
 
 
 def usual_tone(faces: Faces) -> Tone:

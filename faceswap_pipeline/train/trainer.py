@@ -18,7 +18,7 @@ from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.storage import storage_errors
 from faceswap_pipeline.train.monitor import Plateau
-from faceswap_pipeline.train.options import TrainOptions
+from faceswap_pipeline.train.options import LearnOptions
 from faceswap_pipeline.train.previews import curves
 from faceswap_pipeline.video.images import write_jpeg
 
@@ -126,7 +126,7 @@ class Trainer:
         run: TrainingRun,
         lesson: Lesson,
         journey: Journey,
-        options: TrainOptions,
+        options: LearnOptions,
         progress: Progress,
         after_save: Callable[[TrainingRun], None] = lambda run: None,
     ):

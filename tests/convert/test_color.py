@@ -83,6 +83,31 @@ def test_too_little_skin_means_no_change(method, skins):
     np.testing.assert_array_equal(image, own)
 
 
+def test_light_is_matched_place_by_place(skins):
+    """A flat face takes the side light of the other one, and its own detail stays."""
+    own, _, weights = skins
+    detail = own - color.match_color("none", own, None, None).mean((0, 1))
+    side = np.linspace(-0.5, 0.5, 64, dtype=np.float32)[None, :, None]
+    wanted = np.clip(own.mean((0, 1)) + side, -1, 1) * np.ones_like(own)
+    got = recolored("light", own, wanted, weights)
+    left, right = (got[20:44, columns].mean() for columns in (slice(16, 24), slice(40, 48)))
+    for columns in (slice(16, 24), slice(40, 48)):
+        assert np.abs(got[20:44, columns].mean((0, 1)) - wanted[20:44, columns].mean((0, 1))).max() < 0.12
+    assert right - left > 0.2
+    middle = got[24:40, 24:40] - got[24:40, 24:40].mean((0, 1))
+    assert np.corrcoef(middle.ravel(), detail[24:40, 24:40].ravel())[0, 1] > 0.8
+
+
+def test_light_keeps_what_is_dark_dark(skins):
+    """A pupil in a face that is made brighter stays a pupil."""
+    _, dark, weights = skins
+    pupil = dark.copy()
+    pupil[30:34, 30:34] = -0.96
+    brighter = dark + 0.4
+    got = {method: recolored(method, pupil, brighter, weights)[31, 31].max() for method in ("light", "reinhard")}
+    assert got["light"] < -0.85 and got["light"] < got["reinhard"] - 0.2
+
+
 def test_a_flat_swap_is_not_blown_up_into_noise(skins):
     own = np.full((64, 64, 3), 0.2, np.float32) + np.float32(0.001) * skins[0]
     for method in ("reinhard", "mkl"):

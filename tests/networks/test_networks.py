@@ -53,6 +53,18 @@ def test_recipe_with_unknown_key_or_wrong_steps_names_it(tmp_path):
         load_recipe("lite65")
 
 
+def test_what_holds_from_a_base_replaces_what_training_says_and_goes_round(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        "[network]\nresolution = 64\nview = 0.8\ndown = [8, 8]\nlatent = 8\nshared_up = 8\nup = [8]\n"
+        "[train]\nwarp = 0.04\nbatch = 3\n[from_base]\nwarp = 0.01\n"
+    )
+    recipe = load_recipe(str(tmp_path / "mine.toml"))
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert recipe.train.warp == 0.04 and recipe.on_base().train == dataclasses.replace(recipe.train, warp=0.01)
+    with pytest.raises(OptionError, match=r"\[from_base\]: unknown wrap"):
+        Recipe.from_json({**recipe.to_json(), "from_base": {"wrap": 1}})
+
+
 def test_original_has_an_alpha_of_one_and_colors_in_range():
     recipe = load_recipe("original64").network
     decoder = build_decoder(recipe, "decoder_a")

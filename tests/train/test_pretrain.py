@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from faceswap_pipeline.array_folder import read_arrays
 from faceswap_pipeline.detection.meanface import MeanFace, Pose, load_mean_face, project
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError, WeightsError
 from faceswap_pipeline.geometry import rotation_matrix
@@ -17,7 +18,7 @@ from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.train import rendered
 from faceswap_pipeline.train.augment import generator
-from faceswap_pipeline.train.base import choose_base, encoder_rate
+from faceswap_pipeline.train.base import choose_base, fit_to
 from faceswap_pipeline.train.general import read_base
 from faceswap_pipeline.train.options import PretrainOptions, TrainOptions
 from faceswap_pipeline.train.people import People, draw_people, find_partners
@@ -146,11 +147,17 @@ def test_a_base_is_made_gone_on_with_and_started_from(folder, recipe, faces, tmp
     assert run.manifest["base"]["sha256"] and run.manifest["steps"] == 2
     assert not same_encoder(run, out)
     kept = tmp_path / "keeps.toml"
-    kept.write_text(Path(recipe).read_text().replace("[train]", "[train]\nencoder_rate = 0"))
+    kept.write_text(Path(recipe).read_text() + "\n[from_base]\nencoder_rate = 0\n")
     run = train_swap(*faces, tmp_path / "kept", TrainOptions(recipe=str(kept), steps=2, base=str(out)))
     assert same_encoder(run, out)
     run = train_swap(*faces, tmp_path / "kept", TrainOptions(recipe=str(kept), steps=3))
     assert same_encoder(run, out) and run.manifest["steps"] == 3, "a run keeps to what it started from"
+    read, known = (found["performance/performed/kernel"] for found in (run.load_checkpoint().arrays, read_arrays(out)))
+    assert run.manifest["base"]["performed"] == read.shape[1] == 3 + 4, "units with what a mirror shows, gaze and turn"
+    assert np.abs(run.load_best().arrays["shift/shift/shift"]).max() > 0, "films need the way from A's codes to B's"
+    assert np.array_equal(read, known.astype(np.float32)), "what reads a face's performance is not taught here"
+    (losses,) = [json.loads(line)["losses"] for line in (run.path / "log.jsonl").read_text().splitlines()][-1:]
+    assert all(losses[f"performance_{person}"] > 0 for person in "ab")
     with pytest.raises(OptionError, match="another network than recipe lite64"):
         train_swap(*faces, tmp_path / "other", TrainOptions(recipe="lite64", steps=2, base=str(out)))
     with pytest.raises(RunError, match="another seed"):
@@ -160,7 +167,10 @@ def test_a_base_is_made_gone_on_with_and_started_from(folder, recipe, faces, tmp
 def test_the_shipped_base_fits_the_recipe_that_starts_from_it() -> None:
     recipe = load_recipe("lite64")
     entry = choose_base("auto", recipe)
-    assert entry is not None and entry["kind"] == "shipped" and 0 < encoder_rate(entry, recipe) < 1
+    assert entry is not None and entry["kind"] == "shipped"
+    taught, performed = fit_to(entry, recipe)
+    assert 0 < taught.train.encoder_rate < 1 and performed > 30 and fit_to(None, recipe) == (recipe, 0)
+    assert fit_to({**entry, "kind": "run"}, recipe) == (recipe, 0), "another run's encoder knows two persons only"
     assert read_base(weight_file(entry["path"])).recipe.network == recipe.network
     other = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, latent=128))
     assert choose_base("auto", other) is None and choose_base("none", recipe) is None

@@ -1,0 +1,88 @@
+"""The way between two persons' codes: found whatever they do, taken by swaps, kept by runs."""
+
+import numpy as np
+import pytest
+
+from faceswap_pipeline.networks.autoencoder import (
+    IdentityShift,
+    build_encoder,
+    shifted_encoder,
+    split_encoder,
+)
+from faceswap_pipeline.networks.recipe import load_recipe
+from faceswap_pipeline.train.model import SwapModel
+from faceswap_pipeline.train.shift import SHARE, identity_shift
+
+WIDTH, READ = 12, 3
+
+
+def codes(random: np.random.Generator, performed: np.ndarray, who: np.ndarray) -> np.ndarray:
+    spread = np.random.default_rng(0).normal(0, 1, (READ, WIDTH))
+    return (performed @ spread + who + random.normal(0, 0.01, (len(performed), WIDTH))).astype(np.float32)
+
+
+def test_the_shift_is_who_it_is_and_not_what_they_do():
+    random = np.random.default_rng(1)
+    smiling, solemn = (random.normal(mean, 1, (200, READ)).astype(np.float32) for mean in (1.5, -1.5))
+    who_a, who_b = random.normal(0, 1, (2, WIDTH))
+    found = identity_shift(codes(random, smiling, who_a), codes(random, solemn, who_b), smiling, solemn)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found / SHARE, who_b - who_a, atol=0.06)
+    means = codes(random, solemn, who_b).mean(0) - codes(random, smiling, who_a).mean(0)
+    assert np.abs(means - (who_b - who_a)).max() > 1, "the plain means would take the smile away"
+
+
+def test_what_hardly_varies_explains_nothing():
+    """A direction in which nobody moves must not blow the answer up."""
+    random = np.random.default_rng(2)
+    still = np.zeros((50, READ), np.float32)
+    who_a, who_b = random.normal(0, 1, (2, WIDTH))
+    found = identity_shift(codes(random, still, who_a), codes(random, still, who_b), still, still + 1e-6)
+    np.testing.assert_allclose(found / SHARE, who_b - who_a, atol=0.02)
+
+
+def test_a_shifted_encoder_moves_the_dense_code_and_back_again():
+    recipe = load_recipe("lite64").network
+    encoder, shift = build_encoder(recipe), IdentityShift(recipe.latent, name="shift")
+    pictures = np.random.default_rng(3).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
+    plain = np.asarray(encoder(pictures))
+    np.testing.assert_allclose(shifted_encoder(encoder, shift, "b")(pictures, training=False), plain, atol=1e-5)
+    way = np.random.default_rng(4).normal(0, 1, recipe.latent).astype(np.float32)
+    shift.shift.assign(way)
+    to_code, from_code = split_encoder(encoder)
+    for person, sign in (("b", 1), ("a", -1)):
+        moved = shifted_encoder(encoder, shift, person)(pictures, training=False)
+        np.testing.assert_allclose(moved, from_code(np.asarray(to_code(pictures)) + sign * way), atol=1e-4)
+        assert np.abs(np.asarray(moved) - plain).max() > 0.1
+
+
+@pytest.fixture(scope="module")
+def model() -> SwapModel:
+    return SwapModel(load_recipe("lite64"), 1, performed=5)
+
+
+def views(seed: int) -> np.ndarray:
+    made = np.random.default_rng(seed).integers(0, 256, (4, 64, 64, 6), dtype=np.uint8)
+    made[..., 3] = 255
+    return made
+
+
+def test_only_swaps_are_shifted_and_what_a_film_needs_travels(model: SwapModel):
+    faces = {"a": views(1), "b": views(2) // 2 + 100}
+    before = {way: model.swap(faces["a"], "a", way) for way in "ab"}
+    model.align(faces)
+    kept, shipped = model.arrays(), model.inference_arrays()
+    (name,) = [name for name in shipped if name.startswith("shift/")]
+    assert np.abs(shipped[name]).max() > 0 and np.array_equal(shipped[name], kept[f"average/{name}"])
+    after = {way: model.swap(faces["a"], "a", way) for way in "ab"}
+    assert np.array_equal(before["a"], after["a"]) and not np.allclose(before["b"], after["b"])
+
+    other = SwapModel(load_recipe("lite64"), 2, performed=5)
+    other.restore(kept)
+    assert np.array_equal(other.swap(faces["a"], "a", "b"), after["b"])
+
+
+def test_without_a_base_nothing_is_shifted():
+    model = SwapModel(load_recipe("lite64"), 1)
+    model.align({"a": views(1), "b": views(2)})
+    assert not [name for name in model.arrays() if "shift" in name or "performance" in name]
