@@ -20,7 +20,6 @@ from faceswap_pipeline.networks.autoencoder import (
     build_encoder,
     build_reader,
     encoder_input,
-    seen_faces,
     shifted_encoder,
     split_encoder,
     swap_faces,
@@ -33,7 +32,7 @@ from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Batch
 from faceswap_pipeline.train.gradients import gradients
 from faceswap_pipeline.train.perceptual import Block, perceptual_error
-from faceswap_pipeline.train.shift import identity_shift
+from faceswap_pipeline.train.shift import Aligner
 
 PERSONS = ("a", "b")
 
@@ -87,11 +86,13 @@ class SwapModel:
             }
         copy_weights(self.generator, self.average)
         self._to_code, self._from_code = split_encoder(self.generator["encoder"])
-        self.reader, self.shift = {}, {}
+        self.reader, self.shift, self._aligners = {}, {}, []
         if performed:
             self.reader = {"performance": build_reader(recipe.network, performed)}
             self.shift, averaged = ({"shift": IdentityShift(recipe.network.latent, name="shift")} for _ in range(2))
             self.average |= averaged
+            sets = ({**self.generator, **self.shift}, self.average)
+            self._aligners = [Aligner(networks, self.reader["performance"], recipe.network) for networks in sets]
         train = recipe.train
         taught = {name: part for name, part in self.generator.items() if train.encoder_rate or name != "encoder"}
         self.generator_weights = trainable(taught)
@@ -103,7 +104,6 @@ class SwapModel:
             self.discriminator_optimizer.build(self.discriminator_weights)
         self._steps: dict[bool, Any] = {}
         self._swap: dict[tuple[str, str, bool], Any] = {}
-        self._read: Any = None
 
     def _build_generator(self) -> dict[str, keras.Model]:
         network = self.recipe.network
@@ -246,24 +246,11 @@ class SwapModel:
     def align(self, views: dict[str, NDArray[np.uint8]]) -> None:
         """Find the way from A's codes to B's anew, for the networks and for their averages, from both persons' views.
 
-        Views are (N, R, R, 6), the same number each time. Does nothing where the networks came from no base.
+        Views are (N, R, R, 6), as many of each person, the same number each time. Does nothing where the networks came
+        from no base.
         """
-        if not self.shift:
-            return
-        if self._read is None:
-            read, network = self.reader["performance"], self.recipe.network
-            halves = [self._to_code, split_encoder(self.average["encoder"])[0]]
-
-            def look(pictures, face):
-                codes = [half(seen_faces(pictures, face, network)[0], training=False) for half in halves]
-                return [(code, read(code)) for code in codes]
-
-            state = [self.generator["encoder"], self.average["encoder"], read]
-            self._read = compile_inference(look, [variable for part in state for variable in part.variables])
-        found = {p: self._read(to_float(v[..., :3]), v[..., 3:4] / np.float32(255)) for p, v in views.items()}
-        for number, layer in enumerate((self.shift["shift"], self.average["shift"])):
-            (codes_a, read_a), (codes_b, read_b) = (found[person][number] for person in PERSONS)
-            layer.shift.assign(identity_shift(codes_a, codes_b, read_a, read_b))
+        for aligner in self._aligners:
+            aligner.align(views)
 
     def swap(self, views: NDArray[np.uint8], of: str, person: str, wanted: Tone | None = None) -> NDArray[np.float32]:
         """Views (B, R, R, 6) `of` one person, colours and masks, through the averaged networks as `person`.

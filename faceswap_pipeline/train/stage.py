@@ -39,7 +39,7 @@ from faceswap_pipeline.train.perceptual import features_of, perceptual_entry
 from faceswap_pipeline.train.previews import preview
 from faceswap_pipeline.train.trainer import Journey, Trainer, resume
 
-ALIGN_STEPS = 100
+ALIGN_STEPS = 250
 """Steps between two looks at how far apart the two persons' codes are."""
 ALIGNED_FACES = 128
 """Faces of each person for that, evenly spread."""

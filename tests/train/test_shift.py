@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from faceswap_pipeline.backend import value_of
 from faceswap_pipeline.networks.autoencoder import (
     IdentityShift,
     build_encoder,
@@ -11,7 +12,7 @@ from faceswap_pipeline.networks.autoencoder import (
 )
 from faceswap_pipeline.networks.recipe import load_recipe
 from faceswap_pipeline.train.model import SwapModel
-from faceswap_pipeline.train.shift import SHARE, identity_shift
+from faceswap_pipeline.train.shift import SHARES, identity_shift
 
 WIDTH, READ = 12, 3
 
@@ -27,7 +28,7 @@ def test_the_shift_is_who_it_is_and_not_what_they_do():
     who_a, who_b = random.normal(0, 1, (2, WIDTH))
     found = identity_shift(codes(random, smiling, who_a), codes(random, solemn, who_b), smiling, solemn)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found / SHARE, who_b - who_a, atol=0.06)
+    np.testing.assert_allclose(found, who_b - who_a, atol=0.06)
     means = codes(random, solemn, who_b).mean(0) - codes(random, smiling, who_a).mean(0)
     assert np.abs(means - (who_b - who_a)).max() > 1, "the plain means would take the smile away"
 
@@ -38,7 +39,7 @@ def test_what_hardly_varies_explains_nothing():
     still = np.zeros((50, READ), np.float32)
     who_a, who_b = random.normal(0, 1, (2, WIDTH))
     found = identity_shift(codes(random, still, who_a), codes(random, still, who_b), still, still + 1e-6)
-    np.testing.assert_allclose(found / SHARE, who_b - who_a, atol=0.02)
+    np.testing.assert_allclose(found, who_b - who_a, atol=0.02)
 
 
 def test_a_shifted_encoder_moves_the_dense_code_and_back_again():
@@ -73,13 +74,34 @@ def test_only_swaps_are_shifted_and_what_a_film_needs_travels(model: SwapModel):
     model.align(faces)
     kept, shipped = model.arrays(), model.inference_arrays()
     (name,) = [name for name in shipped if name.startswith("shift/")]
-    assert np.abs(shipped[name]).max() > 0 and np.array_equal(shipped[name], kept[f"average/{name}"])
+    assert np.array_equal(shipped[name], kept[f"average/{name}"])
+    way = np.random.default_rng(5).normal(0, 1, shipped[name].shape).astype(np.float32)
+    model.restore({**kept, f"average/{name}": way})
+    kept = model.arrays()
     after = {way: model.swap(faces["a"], "a", way) for way in "ab"}
     assert np.array_equal(before["a"], after["a"]) and not np.allclose(before["b"], after["b"])
 
     other = SwapModel(load_recipe("lite64"), 2, performed=5)
     other.restore(kept)
     assert np.array_equal(other.swap(faces["a"], "a", "b"), after["b"])
+
+
+def test_as_much_of_the_way_is_gone_as_swaps_need_to_be_one_face(monkeypatch: pytest.MonkeyPatch):
+    """Decoders that make a face of another code, off by what `off` says at each share: the least one is taken."""
+    model = SwapModel(load_recipe("lite64"), 1, performed=5)
+    aligner, asked = model._aligners[1], []
+    whole = 3.0 * np.ones(256, np.float32)
+    monkeypatch.setattr("faceswap_pipeline.train.shift.identity_shift", lambda *codes: whole)
+
+    def off(codes, face, way):
+        asked.append(float(way[0]))
+        assert len(codes) == len(face) == 1, "every fourth of four faces"
+        return abs(abs(way[0]) / 3.0 - 0.7)
+
+    aligner._lost = dict.fromkeys("ab", off)
+    aligner.align({"a": views(1), "b": views(2)})
+    assert sorted(asked) == sorted(sign * 3 * share for share in SHARES for sign in (1, -1))
+    np.testing.assert_allclose(value_of(aligner._shift.shift), 0.75 * whole)
 
 
 def test_without_a_base_nothing_is_shifted():
