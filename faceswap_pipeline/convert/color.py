@@ -24,8 +24,9 @@ _LEAST_WEIGHT = 24.0
 _GAIN = (0.85, 1.15)
 """How far a spread may be pulled: a flat swap must not be blown up into noise."""
 
-_SPREAD_OF_LIGHT = 0.125
-"""Standard deviation of the blur that leaves light and tone and takes features away, share of the picture's side."""
+_SPREAD_OF_LIGHT = 0.3
+"""Standard deviation of the blur that leaves light and tone and takes features away, share of the picture's side. With
+less of it a beard comes along (docs/results.md)."""
 
 _LIGHT_CELLS = 16
 """Points along a side at which the light is kept; it is smooth."""
