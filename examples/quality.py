@@ -6,6 +6,7 @@ known; a recipe and steps a second on an idle machine. Out: a folder with everyt
 N CPU minutes are the steps that N minutes do when nothing else runs, so a row does not depend on what ran beside it.
 """
 
+import json
 import platform
 import shutil
 import subprocess
@@ -61,13 +62,16 @@ def run_quality(
     for mark in sorted(minutes):
         steps = round(60 * mark * steps_a_second)
         options = TrainOptions(recipe=recipe, steps=steps, seed=seed, base=base, patience=1000)
-        trained = workflows.train(faces["a"], faces["b"], run, options, progress=progress)
         out = work / f"{run.name}-{steps}"
-        evaluation = _evaluated(clips, trained.path, out, progress)
-        start = "random weights" if trained.manifest["base"] is None else "base"
-        yield row(
-            [clips.name, recipe, start, str(seed), f"{mark:g}", str(steps), *figures(evaluation.values), *made_by()]
-        )
+        if not (out / "evaluation.json").is_file():
+            trained = workflows.train(faces["a"], faces["b"], run, options, progress=progress)
+            if trained.manifest["steps"] > steps:
+                raise SystemExit(f"{run} is beyond step {steps}, of which {out} holds no film: name another --work")
+            _evaluated(clips, trained.path, out, progress)
+        metrics = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["metrics"]
+        values = {name: entry["value"] for name, entry in metrics.items()}
+        start = "random weights" if base == "none" else "base"
+        yield row([clips.name, recipe, start, str(seed), f"{mark:g}", str(steps), *figures(values), *made_by()])
 
 
 def _evaluated(clips: Path, run: Path, out: Path, progress: Progress) -> Evaluation:
