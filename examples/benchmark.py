@@ -141,8 +141,11 @@ def bench_quality(
     if not rate:
         from training_speed import our_step
 
+        from faceswap_pipeline.train.base import choose_base, fit_to
+
         loaded = load_recipe(recipe)
-        rate = our_step(loaded) / (2 * loaded.train.batch)
+        loaded, performed = fit_to(choose_base(base, loaded), loaded)
+        rate = our_step(loaded, performed=performed) / (2 * loaded.train.batch)
     print(f"{machine()}; {recipe} at {rate:.2f} steps/s")
     print(row(HEADER))
     folder = Path(clips) if clips else examples_pair()

@@ -7,6 +7,7 @@ N CPU minutes are the steps that N minutes do when nothing else runs, so a row d
 """
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -14,10 +15,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import keras
+
 from faceswap_pipeline import __version__, workflows
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.evaluate.options import EvaluateOptions
-from faceswap_pipeline.evaluate.stage import Evaluation
 from faceswap_pipeline.extract.options import ExtractOptions
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.train.options import TrainOptions
@@ -74,12 +76,12 @@ def run_quality(
         yield row([clips.name, recipe, start, str(seed), f"{mark:g}", str(steps), *figures(values), *made_by()])
 
 
-def _evaluated(clips: Path, run: Path, out: Path, progress: Progress) -> Evaluation:
+def _evaluated(clips: Path, run: Path, out: Path, progress: Progress) -> None:
     """The film of a run as it is now, looked at, in a new folder `out`."""
     shutil.rmtree(out, ignore_errors=True)  # of the same steps: an interrupted call
     film = workflows.convert(None, run, out, ConvertOptions(), progress=progress).films[0]
     truth, mask = clips / "truth.mp4", clips / "truth_mask.mp4"
-    return workflows.evaluate(
+    workflows.evaluate(
         film,
         out,
         EvaluateOptions(quick=True),
@@ -109,10 +111,6 @@ def made_by() -> list[str]:
 
 def machine() -> str:
     """What the figures were made on, in one line."""
-    import os
-
-    import keras
-
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     backend = f"keras {keras.__version__} on {keras.backend.backend()}"
     return (

@@ -30,16 +30,19 @@ WARM_UP, TAKES = 3, 22
 """Steps that compile and are not timed, and those that are."""
 
 
-def our_step(recipe: Recipe, adversarial: bool = False) -> float:
-    """Images a second of a whole step: drawing, augmentation, losses, both updates, the moving average."""
-    model, crops = SwapModel(recipe, 1), {person: resident(made_crops(recipe)) for person in PERSONS}
+def our_step(recipe: Recipe, adversarial: bool = False, performed: int = 0) -> float:
+    """Images a second of a whole step: drawing, augmentation, losses, both updates, the moving average.
+
+    `performed` is how many numbers base weights read of what a face does: a run from them swaps half of its faces too.
+    """
+    model, crops = SwapModel(recipe, 1, performed), {person: resident(made_crops(recipe)) for person in PERSONS}
     plain = np.zeros((CROPS, 3), np.float32)
     known = augment.Statistics(plain, plain + 1, np.full(CROPS, 1 / CROPS))
     first = recipe.train.adversarial_from if adversarial else 0
 
     def step(number: int) -> None:
         drawn = {
-            person: augment.draw(1, number % 1000, person, known, known, recipe.train, recipe.network.resolution)
+            person: augment.draw(1, number % 1000, person, known, known, recipe.train, recipe.network)
             for person in PERSONS
         }
         float(model.step(crops, drawn, 1.0, first + number)["gradient_norm"])
@@ -124,8 +127,9 @@ def augmented(crop: NDArray[np.uint8], random: np.random.Generator, recipe: Reci
     """An input (R, R, 3) and its target with masks (R, R, 6), float32: view, warp, colours, tone, the face alone."""
     train, size = recipe.train, recipe.network.resolution
     angle, scale = random.uniform(-train.rotation, train.rotation), np.exp(random.uniform(-train.zoom, train.zoom))
-    matrix = cv2.getRotationMatrix2D((crop.shape[1] / 2, crop.shape[0] / 2), angle, scale)
-    matrix[:, 2] += size / 2 - crop.shape[1] / 2 + random.uniform(-train.shift, train.shift, 2) * size
+    middle = np.array(crop.shape[1::-1]) / 2
+    matrix = cv2.getRotationMatrix2D(middle.tolist(), angle, scale)
+    matrix[:, 2] += size / 2 - middle + random.uniform(-train.shift, train.shift, 2) * size
     view = np.dstack([cv2.warpAffine(part, matrix, (size, size)) for part in (crop[..., :3], crop[..., 3:])])
     if random.random() < train.flip:
         view = view[:, ::-1]
@@ -148,8 +152,8 @@ def augmented(crop: NDArray[np.uint8], random: np.random.Generator, recipe: Reci
 
 def made_crops(recipe: Recipe) -> NDArray[np.uint8]:
     """Noise in the shape of a dataset's crops with their masks, (N, M, M, 6)."""
-    side = margin_size(recipe.network.resolution, recipe.network.view)
-    return np.random.default_rng(0).integers(0, 256, (CROPS, side, side, 6), dtype=np.uint8)
+    width, height = margin_size(recipe.network.resolution, recipe.network.view)
+    return np.random.default_rng(0).integers(0, 256, (CROPS, height, width, 6), dtype=np.uint8)
 
 
 def images_a_second(step: Callable[[int], Any], recipe: Recipe) -> float:

@@ -212,15 +212,15 @@ def trial(name: str, frames: int) -> tuple[float, float, int]:
 
     share_cores()
     recipe = load_recipe(name)
-    model, side = SwapModel(recipe, 1), margin_size(recipe.network.resolution, recipe.network.view)
+    model, (width, height) = SwapModel(recipe, 1), margin_size(recipe.network.resolution, recipe.network.view)
     random = np.random.default_rng(0)
-    crops = {p: resident(random.integers(0, 256, (max(frames, 32), side, side, 6), dtype=np.uint8)) for p in PERSONS}
+    crops = {p: resident(random.integers(0, 256, (max(frames, 32), height, width, 6), dtype=np.uint8)) for p in PERSONS}
     plain = np.zeros((max(frames, 32), 3), np.float32)
     known = augment.Statistics(plain, plain + 0.2, np.full(len(plain), 1 / len(plain)))
     step: Callable[[int], float] = lambda number: float(  # noqa: E731
         model.step(
             crops,
-            {p: augment.draw(1, number, p, known, known, recipe.train, recipe.network.resolution) for p in PERSONS},
+            {p: augment.draw(1, number, p, known, known, recipe.train, recipe.network) for p in PERSONS},
             1.0,
             number,
         )["gradient_norm"]

@@ -16,8 +16,11 @@ import scipy.special
 from numpy.typing import NDArray
 
 from faceswap_pipeline import resources
-from faceswap_pipeline.imaging import Image, network_view, to_float
+from faceswap_pipeline.imaging import FloatImage, Image, blur, network_view, to_float
 from faceswap_pipeline.networks.embedding import DIMENSIONS, SIDE, VIEW
+
+Faces = Sequence[tuple[Image, Image]]
+"""Of one person, in the order of time: crops uint8 (S, S, 3) with their face masks (S, S) 0..255."""
 
 BATCH = 16
 """Faces in one pass; smaller batches are filled up."""
@@ -26,10 +29,16 @@ HELD_SHARE = 0.2
 """Share of each person's faces, one block in their order, that the probe is checked on and never learns from."""
 GAP_SHARE = 0.05
 """Share on each side of that block that is left out altogether: neighbours look alike."""
-STRENGTH = 1e-3
+STRENGTH = 1e-2
 """Weight of the squared coefficients."""
 LEAST_AGREEMENT = 0.9
 """Share of held-out faces of each person that a trustworthy probe names rightly."""
+LIGHT = 0.1
+"""Standard deviation of the blur of a crop that leaves light, share of its side."""
+GAMMA = 2.2
+"""Power that turns values into light, near enough."""
+DARK = 0.01
+"""Added to light 0..1 before a ratio."""
 
 
 class Embedder(Protocol):
@@ -60,14 +69,9 @@ class FaceEmbedder:
             lambda pictures, faces: network(bare_faces(pictures, faces), training=False), network.variables
         )
 
-    def embed(
-        self, crops: Sequence[Image] | Image, masks: Sequence[Image] | Image, view: float = 1.0
-    ) -> NDArray[np.float32]:
-        """Unit vectors (N, 128) of crops, each uint8 (S, S, 3), with their face masks, each (S, S) 0..255.
-
-        `view` is the share of a dataset crop, about its centre, that the pictures show.
-        """
-        count, view = len(crops), min(1.0, VIEW / view)
+    def embed(self, crops: Sequence[Image] | Image, masks: Sequence[Image] | Image) -> NDArray[np.float32]:
+        """Unit vectors (N, 128) of crops, each uint8 (S, S, 3), with their face masks, each (S, S) 0..255."""
+        count, view = len(crops), (VIEW, VIEW)
         whole = -(-count // BATCH) * BATCH
         pictures, faces = (np.zeros((whole, SIDE, SIDE, channels), np.float32) for channels in (3, 1))
         for index, (crop, mask) in enumerate(zip(crops, masks, strict=True)):
@@ -119,6 +123,38 @@ class Probe:
         logits = embeddings @ self.weights + self.offset
         logits = np.exp(logits - logits.max(1, keepdims=True))
         return np.asarray(logits / logits.sum(1, keepdims=True), np.float64)
+
+
+def probe_between(embedder: Embedder, a: Faces, b: Faces) -> Probe:
+    """A probe from faces of both persons, each shown in its own light and in that of a face of the other.
+
+    Two clips differ in light more than two people do, and a swap has A's light: a probe that was shown each person in
+    one light only takes the true swap for A.
+    """
+
+    def shown(own: Faces, other: Faces) -> NDArray[np.float32]:
+        pairs = zip(own, (other[i * len(other) // len(own)] for i in range(len(own))), strict=True)
+        both = [face for (crop, mask), of in pairs for face in ((crop, mask), (relit(crop, mask, *of), mask))]
+        return embedder.embed([crop for crop, _ in both], [mask for _, mask in both])
+
+    return fit_probe(shown(a, b), shown(b, a), embedder.strangers())
+
+
+def relit(crop: Image, mask: Image, other: Image, other_mask: Image) -> Image:
+    """A face (S, S, 3) with mask (S, S) in the light of another: multiplied, place by place, by what that has more of.
+
+    Ratio images as of Liu, Shan and Zhang, "Expressive expression mapping with ratio images", 2001, of blurred faces.
+    """
+    ratio = _light(other, other_mask) / _light(crop, mask)
+    return np.rint(255 * np.clip(crop / np.float32(255) * ratio ** (1 / GAMMA), 0, 1)).astype(np.uint8)
+
+
+def _light(crop: Image, mask: Image) -> FloatImage:
+    """The face's mean light around each place, (S, S, 3)."""
+    inside, reach = mask[..., None] / np.float32(255), LIGHT * len(crop)
+    light = blur((crop / np.float32(255)) ** np.float32(GAMMA) * inside, reach)
+    near = blur(inside, reach).reshape(*mask.shape, 1)
+    return np.asarray(light / (near + 1e-3) + DARK, np.float32)
 
 
 def fit_probe(a: NDArray, b: NDArray, others: NDArray) -> Probe:

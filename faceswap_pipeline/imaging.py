@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faceswap_pipeline.geometry import compose_matrices, invert_matrix, resize_matrix, transform_points
+from faceswap_pipeline.geometry import compose_matrices, invert_matrix, transform_points
 
 Image = NDArray[np.uint8]
 FloatImage = NDArray[np.float32]
+View = tuple[float, float]
+"""Width and height of the part of a dataset crop, about its centre, that a network sees; shares of the crop's side."""
 
 _INTERPOLATION = {
     "nearest": cv2.INTER_NEAREST,
@@ -68,27 +70,44 @@ def resize(image: NDArray, size: tuple[int, int]) -> NDArray:
     return _as_deep(resized, image)
 
 
-def margin_size(resolution: int, view: float) -> int:
-    """Side in pixels of a whole crop whose central `view` share is `resolution` pixels; same parity as `resolution`."""
-    side = round(resolution / view)
-    return side + (side - resolution) % 2
+def margin_size(resolution: int, view: View) -> tuple[int, int]:
+    """Width and height in pixels of a whole crop whose central `view` is `resolution` pixels square.
+
+    Both have the parity of `resolution`, so that the view lies on whole pixels.
+    """
+    width, height = (round(resolution / share) for share in view)
+    return width + (width - resolution) % 2, height + (height - resolution) % 2
 
 
-def network_view(crop: Image, resolution: int, view: float) -> Image:
-    """What a network sees of a dataset crop (S, S, 3): its central `view` share at `resolution` pixels.
+def network_view(crop: Image, resolution: int, view: View) -> Image:
+    """What a network sees of a dataset crop (S, S, 3): its central `view` squeezed to `resolution` pixels square.
 
     Training and conversion both cut with this function. Returns uint8 (resolution, resolution, 3).
     """
-    side = margin_size(resolution, view)
-    start = (side - resolution) // 2
-    return resize(crop, (side, side))[start : start + resolution, start : start + resolution]
+    size = margin_size(resolution, view)
+    left, top = ((side - resolution) // 2 for side in size)
+    return resize(crop, size)[top : top + resolution, left : left + resolution]
 
 
-def view_matrix(crop_size: int, resolution: int, view: float) -> NDArray[np.float64]:
+def view_matrix(crop_size: int, resolution: int, view: View) -> NDArray[np.float64]:
     """Crop pixels -> pixels of `network_view`, (2, 3)."""
-    side = margin_size(resolution, view)
-    start = (side - resolution) // 2
-    return compose_matrices(np.array([[1, 0, -start], [0, 1, -start]], np.float64), resize_matrix(side / crop_size))
+    scales = [side / crop_size for side in margin_size(resolution, view)]
+    # Both centres stay where they are, as in `resize`.
+    shifts = [(resolution - 1) / 2 - scale * (crop_size - 1) / 2 for scale in scales]
+    return np.array([[scales[0], 0, shifts[0]], [0, scales[1], shifts[1]]], np.float64)
+
+
+def unsqueezed(picture: NDArray, side: int, view: View) -> NDArray:
+    """A network's picture (R, R[, C]) with a face's true proportions, the longer side `side` pixels."""
+    longer = max(view)
+    return resize(picture, (round(side * view[0] / longer), round(side * view[1] / longer)))
+
+
+def whole_crop(picture: NDArray, view: View) -> NDArray:
+    """The crop (S, S[, C]) of which a network saw `picture` (R, R[, C]); what it did not see is nought."""
+    side = max(margin_size(len(picture), view))
+    back = invert_matrix(view_matrix(side, len(picture), view))
+    return warp(picture, back, (side, side), "linear", "zero")
 
 
 def blur(image: NDArray, sigma: float) -> NDArray:

@@ -117,13 +117,13 @@ def test_the_rival_is_fed_what_a_step_is_fed(tmp_path: Path) -> None:
     recipe = replace(recipe, train=replace(recipe.train, **still))
     recipe = replace(recipe, network=replace(recipe.network, face_only=True, tone_free=False))
     size = recipe.network.resolution
-    side = margin_size(size, recipe.network.view)
-    crop = np.random.default_rng(0).integers(0, 256, (side, side, 6), dtype=np.uint8)
+    width, height = margin_size(size, recipe.network.view)
+    crop = np.random.default_rng(0).integers(0, 256, (height, width, 6), dtype=np.uint8)
     crop[..., 3] = 255
-    crop[:, : side // 2, 3] = 0
+    crop[:, : width // 2, 3] = 0
     seen, wanted = module("training_speed").augmented(crop, np.random.default_rng(0), recipe)
-    start = (side - size) // 2
-    middle = crop[start : start + size, start : start + size].astype(np.float32)
+    top, left = (height - size) // 2, (width - size) // 2
+    middle = crop[top : top + size, left : left + size].astype(np.float32)
     np.testing.assert_allclose(wanted[..., :3], middle[..., :3] / 127.5 - 1, atol=1e-5)
     np.testing.assert_allclose(wanted[..., 3:], middle[..., 3:] / 255, atol=1e-5)
     np.testing.assert_allclose(seen, (middle[..., :3] / 127.5 - 1) * middle[..., 3:4] / 255, atol=1e-5)

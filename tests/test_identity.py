@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceswap_pipeline.identity import PERSONS, fit_probe
+from faceswap_pipeline.identity import PERSONS, fit_probe, probe_between, relit
 
 
 def person(spread: float, count: int = 200, size: int = 32, seed: int = 0) -> np.ndarray:
@@ -54,3 +54,51 @@ def test_overconfidence_is_taken_back_on_held_out_faces() -> None:
 def test_few_faces_do_not_break_it() -> None:
     probe = fit_probe(person(0.5, count=1, seed=1), person(0.5, count=3, seed=2), everybody(5))
     assert np.isfinite(probe.weights).all() and not probe.trustworthy
+
+
+def lit_face(features: int, light: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A made face: stripes across or along it in a light that comes from one side, and its mask."""
+    size = 64
+    rows, columns = np.mgrid[:size, :size]
+    stripes = 0.25 * np.sin(2 * np.pi * (rows, columns)[features] / 4)
+    noise = np.random.default_rng(seed).normal(0, 0.02, (size, size))
+    level = np.clip((0.6 + stripes + noise) * light, 0, 1)
+    mask = np.where((rows - 32) ** 2 + (columns - 32) ** 2 < 24**2, 255, 0).astype(np.uint8)
+    return (255 * np.repeat(level[..., None], 3, -1)).astype(np.uint8), mask
+
+
+LEFT, RIGHT = np.linspace(1, 0.3, 64), np.linspace(0.3, 1, 64)
+
+
+class ByPixels:
+    """Takes a face for what its pixels are, light and all."""
+
+    def embed(self, crops, masks) -> np.ndarray:
+        vectors = np.array([np.where(m > 127, c[..., 0] - 127.0, 0).ravel() for c, m in zip(crops, masks, strict=True)])
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+    def strangers(self) -> np.ndarray:
+        vectors = np.random.default_rng(9).normal(size=(100, 64 * 64))
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_relit_face_has_the_others_light_and_its_own_features() -> None:
+    (crop, mask), (other, its_mask) = lit_face(0, LEFT, 1), lit_face(1, RIGHT, 2)
+    made = relit(crop, mask, other, its_mask).astype(float)[..., 0]
+    assert made[24:40, 14:20].mean() < 0.75 * made[24:40, 44:50].mean(), "dark on the left, as the other"
+    assert made[20:44, 20:44].std(0).mean() > 2 * np.diff(made[20:44, 20:44], axis=1).std(), "its stripes lie across"
+
+
+def test_the_light_of_a_clip_does_not_tell_the_probe_who_it_is() -> None:
+    """A is always lit from the left and B from the right; B's face in A's light is B."""
+    a, b = ([lit_face(who, light, 100 * who + i) for i in range(40)] for who, light in ((0, LEFT), (1, RIGHT)))
+    swap = [lit_face(1, LEFT, 500 + i) for i in range(20)]
+    crops, masks = [crop for crop, _ in swap], [mask for _, mask in swap]
+    embedder = ByPixels()
+    fooled = fit_probe(
+        *(embedder.embed(*map(list, zip(*faces, strict=True))) for faces in (a, b)), embedder.strangers()
+    )
+    chances = [
+        probe.chances(embedder.embed(crops, masks))[:, 1].mean() for probe in (fooled, probe_between(embedder, a, b))
+    ]
+    assert chances[1] > 0.9 and chances[1] > chances[0]

@@ -119,9 +119,15 @@ def test_masks_stay_binary_with_nearest() -> None:
 
 @pytest.mark.parametrize(
     ("crop_size", "resolution", "view"),
-    [(256, 64, 0.8), (256, 128, 0.8), (384, 256, 0.8), (256, 64, 1.0), (200, 96, 0.7)],
+    [
+        (256, 64, (0.8, 0.8)),
+        (256, 128, (0.58, 0.74)),
+        (384, 256, (0.8, 0.7)),
+        (256, 64, (1.0, 1.0)),
+        (200, 96, (0.6, 0.7)),
+    ],
 )
-def test_the_networks_view_is_where_its_matrix_says(crop_size: int, resolution: int, view: float) -> None:
+def test_the_networks_view_is_where_its_matrix_says(crop_size: int, resolution: int, view: imaging.View) -> None:
     for position in ((0.5, 0.5), (0.37, 0.61), (0.3, 0.7)):
         point = np.array(position) * crop_size
         spot = (blob(crop_size, crop_size, point[0], point[1], crop_size / 40) * 255).astype(np.uint8)
@@ -136,9 +142,24 @@ def test_the_networks_view_is_where_its_matrix_says(crop_size: int, resolution: 
 def test_the_margin_is_even_on_both_sides() -> None:
     for resolution in (64, 96, 127, 256):
         for view in (0.5, 0.7, 0.8, 0.93, 1.0):
-            side = imaging.margin_size(resolution, view)
-            assert side >= resolution and (side - resolution) % 2 == 0
-            assert abs(side - resolution / view) <= 1.5
+            width, height = imaging.margin_size(resolution, (view, 1.0))
+            assert width >= resolution and (width - resolution) % 2 == 0
+            assert abs(width - resolution / view) <= 1.5
+            assert height == resolution and imaging.margin_size(resolution, (1.0, view)) == (height, width)
+
+
+def test_a_networks_picture_goes_back_to_where_it_was_in_its_crop() -> None:
+    view, size = (0.58, 0.74), 240
+    crop = (blob(size, size, 130, 100, 12) * 255).astype(np.uint8)
+    whole = imaging.whole_crop(imaging.network_view(crop, 64, view), view)
+    assert whole.shape[0] == whole.shape[1] and whole[:, 0].max() == whole[0].max() == 0
+    place = centroid(imaging.resize(whole, (size, size)).astype(float))
+    assert np.abs(place - centroid(crop.astype(float))).max() < 0.6
+
+
+def test_a_squeezed_picture_is_shown_in_its_true_proportions() -> None:
+    shown = imaging.unsqueezed(np.zeros((64, 64, 3), np.uint8), 128, (0.58, 0.74))
+    assert shown.shape == (128, 100, 3)
 
 
 def test_bytes_survive_the_networks_range() -> None:

@@ -28,7 +28,7 @@ SCALE, MARGIN = 24.0, 0.3
 """CosFace's: the cosine of the true person is lowered by the margin, then all are multiplied by the scale."""
 TURNED = 25.0
 """Degrees of yaw beyond which a picture is drawn twice as often: few of the rendered people look aside."""
-WHOLE = margin_size(SIDE, VIEW)
+WHOLE = margin_size(SIDE, (VIEW, VIEW))[0]
 """Side of the pictures that are cut, px; the network sees their middle."""
 
 
@@ -43,12 +43,18 @@ def margin_loss(model: keras.Model, batch: dict[str, Any]) -> tuple[Any, dict[st
 
 
 def central(batch: Batch, random: np.random.Generator | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Pictures (B, SIDE, SIDE, 3) and their face masks; with `random` the masks are as unsure as made ones."""
+    """Pictures (B, SIDE, SIDE, 3) and their face masks.
+
+    With `random` the masks are as unsure as made ones, and half of them end where another face's does too: whose
+    outline it is must not tell who it is, since a swap keeps that of the head it lies on.
+    """
     start = (WHOLE - SIDE) // 2
     inside = slice(start, start + SIDE)
     masks = np.isin(batch.label, INNER_FACE).astype(np.uint8)
     if random is not None:
         masks = np.stack([_unsure(mask, random) for mask in masks])
+        others = masks[random.permutation(len(masks))]
+        masks = np.where(random.random((len(masks), 1, 1)) < 0.5, masks & others, masks)
     return batch.picture[:, inside, inside], masks[:, inside, inside, None].astype(np.float32)
 
 

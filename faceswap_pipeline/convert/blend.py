@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from faceswap_pipeline.geometry import compose_matrices, invert_matrix, transform_points
 from faceswap_pipeline.imaging import FloatImage, Image, blur, warp
 
-_GUARD = 0.08
+_GUARD = 0.05
 """Share of the view over which the swap fades out towards the view's border, so that no box can show."""
 
 _DETAIL_GAIN = (-0.5, 1.0)

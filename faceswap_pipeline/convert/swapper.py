@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.array_folder import Checkpoint
 from faceswap_pipeline.errors import RunError
-from faceswap_pipeline.imaging import FloatImage, Image, network_view, to_float
+from faceswap_pipeline.imaging import FloatImage, Image, View, network_view, to_float
 from faceswap_pipeline.networks.recipe import Recipe
 from faceswap_pipeline.run import TrainingRun
 
@@ -35,8 +35,8 @@ class Swapper(Protocol):
         ...
 
     @property
-    def view(self) -> float:
-        """Share of a crop, about its centre, that it sees."""
+    def view(self) -> View:
+        """The part of a crop, about its centre, that it sees."""
         ...
 
     def swap(self, crops: Image, masks: Image) -> SwapOutput:
@@ -91,8 +91,8 @@ class NetworkSwapper:
         return self._network.resolution
 
     @property
-    def view(self) -> float:
-        """Share of a crop, about its centre, that it sees."""
+    def view(self) -> View:
+        """The part of a crop, about its centre, that it sees."""
         return self._network.view
 
     def swap(self, crops: Image, masks: Image) -> SwapOutput:

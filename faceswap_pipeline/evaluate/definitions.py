@@ -202,7 +202,7 @@ METRICS: dict[str, Metric] = {
         9.0,
         13.0,
         "the face has another tone than neck and forehead",
-        "try --color light, or --mix poisson",
+        "try another --color, or --mix poisson",
     ),
     "seam_gradient": Metric(
         "blending",

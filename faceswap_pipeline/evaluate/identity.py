@@ -4,8 +4,6 @@ In: face pairs, the datasets of both persons, something that turns faces into di
 faces are the new person's, the old one's or neither's, by a probe that is checked on real faces it did not learn from.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +11,7 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.evaluate.detectability import spread
 from faceswap_pipeline.evaluate.groups import Findings, Group, Series, Subject
 from faceswap_pipeline.evaluate.pairs import FacePair
-from faceswap_pipeline.identity import BATCH, Embedder, fit_probe
+from faceswap_pipeline.identity import BATCH, Embedder, Faces, probe_between
 from faceswap_pipeline.imaging import Image
 
 NAMES = {"identity": 1, "old_identity": 0, "no_identity": 2}
@@ -53,12 +51,12 @@ class Identity(Group):
             found.missing = dict.fromkeys(NAMES, missing)
             return found
         self._embed(subject.embedder)
-        old, new = (embed_dataset(subject.embedder, faces) for faces in (subject.faces, subject.other))
+        old, new = (masked_faces(faces) for faces in (subject.faces, subject.other))
         fewest = min(len(old), len(new))
         if fewest < FEWEST or not self._found:
             found.missing = dict.fromkeys(NAMES, f"{fewest} faces with a mask are there, {FEWEST} are needed")
             return found
-        probe = fit_probe(old, new, subject.embedder.strangers())
+        probe = probe_between(subject.embedder, old, new)
         found.details = {"agreement": probe.agreement, "trustworthy": probe.trustworthy}
         chances = probe.chances(np.concatenate(self._found))
         if probe.doubt:
@@ -73,10 +71,9 @@ class Identity(Group):
         return found
 
 
-def embed_dataset(embedder: Embedder, dataset: FaceDataset) -> NDArray[np.float32]:
-    """Whom the faces of a dataset look like, (N, D), a few hundred of them, in the order of time."""
-    records: Sequence = spread(dataset)
-    return embedder.embed([dataset.crop(r) for r in records], [dataset.mask(r, "face") for r in records])
+def masked_faces(dataset: FaceDataset) -> Faces:
+    """A few hundred faces of a dataset, in the order of time."""
+    return [(dataset.crop(record), dataset.mask(record, "face")) for record in spread(dataset)]
 
 
 def _missing(subject: Subject) -> str:

@@ -18,17 +18,24 @@ SIDE = 64
 """Side of the picture that goes in, px."""
 VIEW = 0.8
 """Share of a dataset crop, about its centre, that goes in."""
+INSET = 4
+"""Pixels by which the face mask is drawn in: a face ends where its head does, and a swap leaves the head in place."""
 DIMENSIONS = 128
 WIDTHS = ((32, 1), (64, 2), (128, 2), (160, 1))
 """Channels and residual blocks at a half, a quarter, an eighth and a sixteenth of the side."""
 
 
 def bare_faces(pictures: Any, face: Any) -> Any:
-    """Faces without tone and surroundings, (B, S, S, 3): light, skin tone, hair, clothes and backdrop say nothing.
+    """Faces without tone, outline and surroundings, (B, S, S, 3): light, skin tone, hair, clothes say nothing.
 
-    `pictures` (B, S, S, 3) -1..1 with face masks (B, S, S, 1) 0..1. Without any mask all is 0.
+    `pictures` (B, S, S, 3) -1..1 with face masks (B, S, S, 1) 0..1, which are drawn in by `INSET`. Without any mask
+    all is 0.
     """
-    return take_tone(pictures, face_tone(pictures, face)) * face
+    outside = 1 - face
+    for size in ((2 * INSET + 1, 1), (1, 2 * INSET + 1)):
+        outside = ops.max_pool(outside, size, strides=1, padding="same")
+    inner = 1 - outside
+    return take_tone(pictures, face_tone(pictures, inner)) * inner
 
 
 def build_embedding(normalise: bool = False) -> keras.Model:

@@ -19,8 +19,9 @@ class NetworkRecipe:
 
     resolution: int
     """Side of the picture that goes in and comes out, px."""
-    view: float
-    """Share of a dataset crop, about its centre, that the network sees."""
+    view: tuple[float, float]
+    """Width and height of the part of a dataset crop, about its centre, that the network sees, shares of the crop's
+    side. A face is higher than wide: a narrow part, squeezed into the square, leaves it more of the pixels."""
     down: tuple[int, ...]
     """Widths of the encoder's stride-2 convolutions; each halves the map."""
     latent: int
@@ -157,6 +158,10 @@ class Recipe:
     def __post_init__(self) -> None:
         n = self.network
         self.on_base()  # an unknown key must be found now
+        if not (isinstance(n.view, tuple) and len(n.view) == 2 and all(0 < share <= 1 for share in n.view)):
+            raise OptionError(
+                f"recipe {self.name}: view is {n.view}, expected shares of a crop's width and height: [0.8, 0.8]"
+            )
         if n.resolution >> len(n.down) << (1 + len(n.up) + n.shuffle_head) != n.resolution:
             raise OptionError(
                 f"recipe {self.name}: {len(n.down)} steps down do not undo {1 + len(n.up) + n.shuffle_head} steps up"

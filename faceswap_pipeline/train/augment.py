@@ -1,12 +1,13 @@
 """Augmentation: what is drawn for a batch (numpy, a pure function of seed and step) and how it is applied (keras.ops).
 
-In: resident crops `uint8 (N, M, M, 6)`, colours and the face, eyes and mouth masks. Out: a `Batch`.
+In: resident crops `uint8 (N, H, W, 6)`, colours and the face, eyes and mouth masks. Out: a `Batch`.
 
 The input is warped by a random 5x5 grid about a randomly turned, scaled, shifted, mirrored view; the target is the
 same view without the warp (warped-input reconstruction). The grid's own similarity part is removed, so that the
 target is where the input's face is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -54,7 +55,13 @@ class Statistics:
 
 
 def draw(
-    seed: int, step: int, side: str, own: Statistics, other: Statistics, recipe: TrainRecipe, resolution: int
+    seed: int,
+    step: int,
+    side: str,
+    own: Statistics,
+    other: Statistics,
+    recipe: TrainRecipe,
+    network: NetworkRecipe,
 ) -> dict[str, NDArray]:
     """The random choices for one person's batch of a step; the same for the same seed, step and side.
 
@@ -68,12 +75,12 @@ def draw(
     gain, offset = _draw_color(random, index, own, other, recipe)
     return {
         "index": index.astype(np.int32),
-        "matrix": draw_view(random, count, recipe, resolution),
-        "displacement": draw_warp(random, count, recipe.warp * resolution),
+        "matrix": draw_view(random, count, recipe, network),
+        "displacement": draw_warp(random, count, recipe.warp * network.resolution),
         "gain": gain,
         "offset": offset,
         "mix": random.beta(MIX, MIX, count).astype(np.float32),
-        **(draw_degradation(random, count, recipe, resolution) if recipe.degrade else {}),
+        **(draw_degradation(random, count, recipe, network.resolution) if recipe.degrade else {}),
     }
 
 
@@ -83,14 +90,14 @@ def generator(seed: int, step: int, stream: int) -> np.random.Generator:
 
 
 def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
-    """Make the batch that `draw` chose from resident crops (N, M, M, 6).
+    """Make the batch that `draw` chose from resident crops (N, H, W, 6).
 
     With `target` (B,) among what was drawn, the target is another crop than the input: another person's.
     """
     resolution = recipe.resolution
     chosen = ops.take(crops, drawn["index"], axis=0)
     wanted = ops.take(crops, drawn["target"], axis=0) if "target" in drawn else chosen
-    places = view_places(drawn["matrix"], resolution, chosen.shape[1])
+    places = view_places(drawn["matrix"], resolution, chosen.shape[1:3])
     bend = ops.einsum("ri,bijc,sj->brsc", _grid_matrix(resolution), drawn["displacement"], _grid_matrix(resolution))
     linear = drawn["matrix"][:, None, None, :, :2]
     bent = places + ops.squeeze(ops.matmul(linear, bend[..., None]), -1)
@@ -110,38 +117,48 @@ def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
     return Batch(seen, target, masks[..., :1], masks[..., 1:2], masks[..., 2:], mix)
 
 
-def view_places(matrix: Any, resolution: int, side: int) -> Any:
-    """Where each pixel of a view lies in a crop, (B, R, R, 2) x y px, for matrices (B, 2, 3) about both centres."""
+def view_places(matrix: Any, resolution: int, shape: Sequence[int]) -> Any:
+    """Where each pixel of a view lies in crops of `shape` (H, W), (B, R, R, 2) x y px.
+
+    Matrices (B, 2, 3) are about both centres.
+    """
     axis = np.arange(resolution, dtype=np.float32) - (resolution - 1) / 2
     grid = np.stack([*np.meshgrid(axis, axis), np.ones((resolution, resolution), np.float32)], -1)
-    return ops.einsum("bij,rsj->brsi", matrix, grid) + (side - 1) / 2
+    return ops.einsum("bij,rsj->brsi", matrix, grid) + (np.array(shape[::-1], np.float32) - 1) / 2
 
 
 def sample(images: Any, places: Any) -> Any:
-    """`images` (B, M, M, C) at places (B, R, R, 2) x y px, bilinear, the border repeated; float32 (B, R, R, C)."""
-    batch, side, channels = ops.shape(images)[0], images.shape[1], images.shape[3]
-    places = ops.clip(places, 0.0, side - 1.001)
+    """`images` (B, H, W, C) at places (B, R, R, 2) x y px, bilinear, the border repeated; float32 (B, R, R, C)."""
+    height, width, channels = images.shape[1:]
+    batch, last = ops.shape(images)[0], np.array([width, height], np.float32) - np.float32(1.001)
+    places = ops.minimum(ops.maximum(places, 0.0), last)
     corner = ops.floor(places)
     share = places - corner
     x, y = ops.cast(corner[..., 0], "int32"), ops.cast(corner[..., 1], "int32")
-    first = ops.reshape(ops.arange(batch, dtype="int32") * (side * side), (-1, 1, 1)) + y * side + x
+    first = ops.reshape(ops.arange(batch, dtype="int32") * (height * width), (-1, 1, 1)) + y * width + x
     flat = ops.reshape(images, (-1, channels))
     at = lambda step: ops.cast(ops.take(flat, first + step, axis=0), "float32")  # noqa: E731
     right, below = share[..., :1], share[..., 1:]
     upper = at(0) + (at(1) - at(0)) * right
-    lower = at(side) + (at(side + 1) - at(side)) * right
+    lower = at(width) + (at(width + 1) - at(width)) * right
     return upper + (lower - upper) * below
 
 
-def draw_view(random: np.random.Generator, count: int, recipe: TrainRecipe, resolution: int) -> NDArray[np.float32]:
-    """Turn, size, shift and mirror as matrices (B, 2, 3) from view to crop, both about their centres."""
+def draw_view(
+    random: np.random.Generator, count: int, recipe: TrainRecipe, network: NetworkRecipe
+) -> NDArray[np.float32]:
+    """Turn, size, shift and mirror as matrices (B, 2, 3) from view to crop, both about their centres.
+
+    The face is turned as it is in the crop, not as squeezed as in the view.
+    """
     angle = np.radians(random.uniform(-recipe.rotation, recipe.rotation, count))
     scale = np.exp(random.uniform(-recipe.zoom, recipe.zoom, count))
-    shift = random.uniform(-recipe.shift, recipe.shift, (count, 2)) * resolution
+    shift = random.uniform(-recipe.shift, recipe.shift, (count, 2)) * network.resolution
     mirror = np.where(random.random(count) < recipe.flip, -1.0, 1.0)
     c, s = scale * np.cos(angle), scale * np.sin(angle)
+    squeeze = network.view[1] / network.view[0]
     return np.stack(
-        [np.stack([c * mirror, -s, shift[:, 0]], -1), np.stack([s * mirror, c, shift[:, 1]], -1)], 1
+        [np.stack([c * mirror, -s * squeeze, shift[:, 0]], -1), np.stack([s * mirror / squeeze, c, shift[:, 1]], -1)], 1
     ).astype(np.float32)
 
 

@@ -33,9 +33,9 @@ class Faces:
     """One person's faces."""
 
     train: NDArray[np.uint8]
-    """(N, M, M, 6)."""
+    """(N, H, W, 6)."""
     held_out: NDArray[np.uint8]
-    """(V, M, M, 6), never trained on."""
+    """(V, H, W, 6), never trained on."""
     statistics: Statistics
     """Of the faces in `train`."""
 
@@ -46,8 +46,8 @@ def load_faces(dataset: FaceDataset, recipe: NetworkRecipe, memory_bytes: float,
     Takes the sharpest ones only when all would need more than `memory_bytes`, and says so. Raises as `usable_records`.
     """
     records = usable_records(dataset)
-    side = margin_size(recipe.resolution, recipe.view)
-    most = max(FEWEST_FACES, int(memory_bytes // (side * side * 6)))
+    size = margin_size(recipe.resolution, recipe.view)
+    most = max(FEWEST_FACES, int(memory_bytes // (size[0] * size[1] * 6)))
     if len(records) > most:
         progress.note(
             f"{dataset.path}: {len(records)} faces do not fit in a quarter of the memory: the {most} sharpest"
@@ -55,10 +55,10 @@ def load_faces(dataset: FaceDataset, recipe: NetworkRecipe, memory_bytes: float,
         best = sorted(sorted(records, key=lambda record: -record.sharpness)[:most], key=lambda r: (r.source, r.frame))
         records = best
     train, held_out = split(records)
-    arrays = np.empty((len(records), side, side, 6), np.uint8)
+    arrays = np.empty((len(records), *size[::-1], 6), np.uint8)
     with progress.phase(f"loading {dataset.path.name}", len(records), "faces") as advance:
         for row, record in enumerate(records):
-            arrays[row] = _face(dataset, record, side)
+            arrays[row] = _face(dataset, record, size)
             advance(1)
     chosen = [records[i] for i in train]
     return Faces(arrays[train], arrays[held_out], statistics(arrays[train], pose_chances(chosen)))
@@ -129,7 +129,7 @@ def _has_masks(dataset: FaceDataset, record: FaceRecord) -> bool:
     return all(dataset.has_mask(record, kind) for kind in MASK_KINDS)
 
 
-def _face(dataset: FaceDataset, record: FaceRecord, side: int) -> NDArray[np.uint8]:
-    """One face with its masks at the margin size, (M, M, 6)."""
+def _face(dataset: FaceDataset, record: FaceRecord, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """One face with its masks at the margin size (width, height), (H, W, 6)."""
     masks = np.stack([dataset.mask(record, kind) for kind in MASK_KINDS], -1)
-    return np.concatenate([resize(dataset.crop(record), (side, side)), resize(masks, (side, side))], -1)
+    return np.concatenate([resize(dataset.crop(record), size), resize(masks, size)], -1)

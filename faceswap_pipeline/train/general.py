@@ -203,7 +203,7 @@ class Base:
 
         step_once, kept = compile_step(update, state), resident(crops)
         for step in range(FIT_STEPS):
-            drawn = augment.draw(seed, step, "a", statistics, statistics, recipe.train, recipe.network.resolution)
+            drawn = augment.draw(seed, step, "a", statistics, statistics, recipe.train, recipe.network)
             step_once(kept, drawn, np.float32(FIT_RATE * (1 - step / FIT_STEPS)))
         return value_of(code)[0]
 
@@ -239,7 +239,6 @@ def _read(path: Path) -> tuple[Recipe, dict[str, NDArray]]:
     try:
         arrays = read_arrays(path)
         stored = json.loads(arrays.pop("recipe").tobytes())
-        stored.get("train", {}).pop("keep_encoder", None)  # a field of a day, in the first base weights
         return Recipe.from_json(stored), arrays
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(

@@ -12,8 +12,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference
-from faceswap_pipeline.identity import FaceEmbedder, fit_probe
-from faceswap_pipeline.imaging import to_float, to_uint8
+from faceswap_pipeline.identity import FaceEmbedder, Faces, probe_between
+from faceswap_pipeline.imaging import View, to_float, to_uint8, whole_crop
 from faceswap_pipeline.train import losses
 from faceswap_pipeline.train.model import PERSONS, SwapModel
 
@@ -118,19 +118,26 @@ class Validation:
 class SwapLikeness:
     """How surely swapped faces are taken for B's, by a probe fitted to both persons' faces."""
 
-    def __init__(self, embedder: FaceEmbedder, faces: dict[str, NDArray[np.uint8]], view: float):
-        """`faces`: each person's views to learn from, uint8 (N, R, R, 6), in the order of time, of which a crop's share
-        `view` is seen.
+    def __init__(self, embedder: FaceEmbedder, faces: dict[str, NDArray[np.uint8]], view: View):
+        """`faces`: each person's views to learn from, uint8 (N, R, R, 6), in the order of time, and what part of a crop
+        they show.
         """
         self._embedder, self._view = embedder, view
         few = {person: _spread(faces[person], MOST_LEARNT) for person in PERSONS}
-        a, b = (embedder.embed(few[person][..., :3], few[person][..., 3], view) for person in PERSONS)
-        self.probe = fit_probe(a, b, embedder.strangers())
+        a, b = (self._whole(few[person][..., :3], few[person][..., 3]) for person in PERSONS)
+        self.probe = probe_between(embedder, a, b)
 
     def of(self, pictures: NDArray[np.float32], face: NDArray[np.uint8]) -> float:
         """The mean chance 0..1 of B for pictures (V, R, R, 3) -1..1 with face masks (V, R, R)."""
-        embedded = self._embedder.embed(to_uint8(pictures), face, self._view)
+        shown = self._whole(to_uint8(pictures), face)
+        embedded = self._embedder.embed([crop for crop, _ in shown], [mask for _, mask in shown])
         return float(self.probe.chances(embedded)[:, PERSONS.index("b")].mean())
+
+    def _whole(self, pictures: NDArray[np.uint8], face: NDArray[np.uint8]) -> Faces:
+        return [
+            (whole_crop(picture, self._view), whole_crop(mask, self._view))
+            for picture, mask in zip(pictures, face, strict=True)
+        ]
 
 
 def picture_errors(made, target, face):

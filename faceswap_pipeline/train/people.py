@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import MeanFace
 from faceswap_pipeline.errors import DatasetError
-from faceswap_pipeline.imaging import margin_size
+from faceswap_pipeline.imaging import margin_size, resize
 from faceswap_pipeline.networks.recipe import NetworkRecipe, TrainRecipe
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.train import rendered
@@ -96,9 +96,10 @@ def load_people(folders: Sequence[Path], keep_back: int, mean_face: MeanFace, re
 
 def cut_rendered(faces: rendered.Faces, mean_face: MeanFace, recipe: NetworkRecipe, progress: Progress) -> People:
     """Rendered faces cut as the pipeline cuts its crops, with masks from their labels."""
-    side = margin_size(recipe.resolution, recipe.view)
+    width, height = margin_size(recipe.resolution, recipe.view)
+    side = max(width, height)
     matrices = rendered.draw_matrices(mean_face, faces.landmarks, side, None)
-    crops = np.empty((len(faces), side, side, 6), np.uint8)
+    crops = np.empty((len(faces), height, width, 6), np.uint8)
     rim = round(RIM * side)
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1))
     with progress.phase("cutting rendered faces", len(faces), "faces") as advance:
@@ -108,7 +109,8 @@ def cut_rendered(faces: rendered.Faces, mean_face: MeanFace, recipe: NetworkReci
                 np.isin(sample.label, group).astype(np.uint8) * 255 for group in (rendered.INNER_FACE, EYES, MOUTH)
             ]
             masks[1:] = [np.asarray(cv2.dilate(mask, element), np.uint8) for mask in masks[1:]]
-            crops[index] = np.concatenate([sample.picture, np.stack(masks, -1)], -1)
+            parts = sample.picture, np.stack(masks, -1)
+            crops[index] = np.concatenate([resize(part, (width, height)) for part in parts], -1)
             advance(1)
     names, person = np.unique(faces.people, return_inverse=True)
     return People(crops, person.astype(np.int32), faces.performances.astype(np.int32), faces.performed, len(names))
@@ -132,7 +134,7 @@ def draw_people(
     partners: Partners,
     paired: float,
     recipe: TrainRecipe,
-    resolution: int,
+    network: NetworkRecipe,
 ) -> dict[str, NDArray]:
     """The random choices for a batch, as `augment.draw` gives them, with `target` and `person` (B,) of the target, and
     `performed` (B, K) with `known` (B, 1), 0 where nobody knows it.
@@ -148,7 +150,7 @@ def draw_people(
     alone = random.integers(len(people.person), size=count - 2 * pairs)
     index, target = np.concatenate([first, second, alone]), np.concatenate([second, first, alone])
     twin = np.concatenate([np.arange(pairs) + pairs, np.arange(pairs), np.arange(2 * pairs, count)])
-    matrix = draw_view(random, count, recipe, resolution)
+    matrix = draw_view(random, count, recipe, network)
     matrix[pairs : 2 * pairs] = matrix[:pairs]
     mirrored = (np.linalg.det(matrix[:, :, :2]) < 0).astype(np.int32)
     performed = people.performed[index, mirrored]
@@ -160,9 +162,9 @@ def draw_people(
         "performed": np.nan_to_num(performed),
         "known": np.asarray(np.isfinite(performed).all(1, keepdims=True), np.float32),
         "matrix": matrix,
-        "displacement": draw_warp(random, count, recipe.warp * resolution),
+        "displacement": draw_warp(random, count, recipe.warp * network.resolution),
         "gain": np.ones((count, 3), np.float32),
         "offset": np.zeros((count, 3), np.float32),
         "mix": np.ones(count, np.float32),
-        **(draw_degradation(random, count, recipe, resolution) if recipe.degrade else {}),
+        **(draw_degradation(random, count, recipe, network.resolution) if recipe.degrade else {}),
     }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from faceswap_pipeline.backend import backend_name, compile_inference, memory_bytes, resident, share_cores
 from faceswap_pipeline.detection.meanface import load_mean_face
 from faceswap_pipeline.errors import DatasetError, RunError
-from faceswap_pipeline.imaging import resize, to_uint8
+from faceswap_pipeline.imaging import to_uint8, unsqueezed
 from faceswap_pipeline.networks.recipe import DiscriminatorRecipe, Recipe, load_recipe
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.resources import weight_file
@@ -107,7 +107,7 @@ class PeopleLesson:
         partners, crops = find_partners(people), resident(people.crops)
         cut = compile_inference(lambda drawn: tuple(augment.apply(crops, drawn, network)))
         randoms = [augment.generator(0, step, 0) for step in range(-(-JUDGED // plain.batch))]
-        drawn = [draw_people(random, people, partners, 1.0, plain, network.resolution) for random in randoms]
+        drawn = [draw_people(random, people, partners, 1.0, plain, network) for random in randoms]
         return [augment.Batch(*cut(each)) for each in drawn], [each["person"] for each in drawn]
 
     @property
@@ -117,14 +117,14 @@ class PeopleLesson:
 
     def step(self, step: int, rate: float) -> dict[str, Any]:
         """One update of everything; `rate` multiplies the learning rate."""
-        whole, resolution = self.recipe.train, self.recipe.network.resolution
+        whole = self.recipe.train
         sizes = {"whole": whole, READ: dataclasses.replace(whole, batch=READ_FACES * whole.batch)}
         drawn = {}
         for stream in (0, 1):
             random = augment.generator(self._options.seed, step, stream)
             for name, train in sizes.items():
                 drawn[f"{name}_{stream}"] = draw_people(
-                    random, self._people, self._partners, self._options.paired, train, resolution
+                    random, self._people, self._partners, self._options.paired, train, self.recipe.network
                 )
         return self.model.step(self._crops, drawn, rate, step)
 
@@ -148,6 +148,6 @@ class PeopleLesson:
             made = self.model.swap(batch, person)
             for pictures in (batch.warped, made[..., :3], batch.target):
                 faces = to_uint8(np.asarray(pictures[:COLUMNS]))
-                shown = max(SHOWN_SIDE, faces.shape[1])
-                rows.append(np.concatenate([resize(face, (shown, shown)) for face in faces], 1))
+                shown, view = max(SHOWN_SIDE, faces.shape[1]), self.recipe.network.view
+                rows.append(np.concatenate([unsqueezed(face, shown, view) for face in faces], 1))
         return np.concatenate(rows, 0)

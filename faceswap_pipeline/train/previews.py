@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.imaging import resize, to_uint8
+from faceswap_pipeline.imaging import to_uint8, unsqueezed
 from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.train.model import SwapModel
 
@@ -30,8 +30,8 @@ def preview(model: SwapModel, held_out: dict[str, NDArray[np.uint8]], tones: dic
         itself, swapped = model.swap(faces, own, own), model.swap(faces, own, other, tones[other])
         masks = np.repeat(swapped[..., 3:] * 2 - 1, 3, axis=-1)
         rows += [faces[..., :3], to_uint8(itself[..., :3]), to_uint8(swapped[..., :3]), to_uint8(masks)]
-    shown = max(SHOWN_SIDE, rows[0].shape[1])
-    return np.concatenate([np.concatenate([resize(face, (shown, shown)) for face in row], 1) for row in rows], 0)
+    shown, view = max(SHOWN_SIDE, rows[0].shape[1]), model.recipe.network.view
+    return np.concatenate([np.concatenate([unsqueezed(face, shown, view) for face in row], 1) for row in rows], 0)
 
 
 def curves(log: Sequence[dict[str, Any]]) -> bytes:

@@ -262,10 +262,15 @@ class SwapLesson:
         """One update of everything; `rate` multiplies the learning rates."""
         if step % ALIGN_STEPS == 0:
             self.model.align(self._aligned_by)
-        train, resolution = self.recipe.train, self.recipe.network.resolution
         drawn = {
             person: augment.draw(
-                self._seed, step, person, self._statistics[person], self._statistics[other], train, resolution
+                self._seed,
+                step,
+                person,
+                self._statistics[person],
+                self._statistics[other],
+                self.recipe.train,
+                self.recipe.network,
             )
             for person, other in (PERSONS, PERSONS[::-1])
         }
@@ -300,7 +305,7 @@ def usual_tone(faces: Faces) -> Tone:
 
 
 def central_views(faces: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    """The network's view of resident faces (N, M, M, 6): their centre, (N, R, R, 6)."""
-    start = (faces.shape[1] - recipe.network.resolution) // 2
-    inside = slice(start, start + recipe.network.resolution)
-    return faces[:, inside, inside]
+    """The network's view of resident faces (N, H, W, 6): their centre, (N, R, R, 6)."""
+    resolution = recipe.network.resolution
+    top, left = ((side - resolution) // 2 for side in faces.shape[1:3])
+    return faces[:, top : top + resolution, left : left + resolution]

@@ -15,7 +15,7 @@ from faceswap_pipeline.convert import stage
 from faceswap_pipeline.convert.swapper import SwapOutput
 from faceswap_pipeline.dataset import FaceDataset, FrameRow, Source
 from faceswap_pipeline.geometry import similarity_matrix, transform_points
-from faceswap_pipeline.imaging import network_view, to_float
+from faceswap_pipeline.imaging import View, network_view, to_float
 from faceswap_pipeline.records import FaceRecord
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.video.info import file_sha256, probe
@@ -116,7 +116,7 @@ class StandIn:
     """A swapper whose picture is the crop itself, changed; it remembers how large its batches were."""
 
     resolution: int = 64
-    view: float = 0.8
+    view: View = (0.7, 0.8)
     change: float = 0.0
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from faceswap_pipeline.networks.recipe import DiscriminatorRecipe, LossRecipe, N
 from faceswap_pipeline.networks.weights import get_arrays
 from faceswap_pipeline.run import TrainingRun
 
-NETWORK = NetworkRecipe(resolution=16, view=0.8, down=(8, 8), latent=16, shared_up=8, up=(8,))
+NETWORK = NetworkRecipe(resolution=16, view=(0.6, 0.8), down=(8, 8), latent=16, shared_up=8, up=(8,))
 RECIPE = Recipe("tiny", NETWORK, DiscriminatorRecipe(), LossRecipe(), TrainRecipe())
 
 
@@ -44,7 +44,7 @@ def masks():
 @pytest.mark.parametrize("person", ["a", "b"])
 def test_it_is_the_encoder_and_the_decoder_of_the_wanted_person(networks, arrays, crops, masks, person):
     made = NetworkSwapper(RECIPE, arrays, person, 8).swap(crops, masks)
-    seen = np.stack([to_float(network_view(crop, 16, 0.8)) for crop in crops])
+    seen = np.stack([to_float(network_view(crop, 16, (0.6, 0.8))) for crop in crops])
     expected = np.asarray(networks[f"decoder_{person}"](networks["encoder"](seen)))
     np.testing.assert_allclose(made.image, expected[..., :3], atol=1e-4)
     np.testing.assert_allclose(made.alpha, expected[..., 3:], atol=1e-4)
@@ -54,9 +54,9 @@ def test_it_is_the_encoder_and_the_decoder_of_the_wanted_person(networks, arrays
 def test_the_encoder_sees_the_face_only_where_the_recipe_says_so(arrays, crops, masks):
     recipe = dataclasses.replace(RECIPE, network=dataclasses.replace(RECIPE.network, face_only=True))
     masks[:] = 0
-    masks[:, 5:35, 10:30] = 255
+    masks[:, 5:35, 14:26] = 255
     hidden = crops.copy()
-    hidden[:, :, :8] = 7
+    hidden[:, :, :11] = 7
     hidden[:, :3] = 200
     for each, same in ((recipe, True), (RECIPE, False)):
         swapper = NetworkSwapper(each, arrays, "b", 5)
@@ -84,6 +84,6 @@ def test_the_best_weights_of_a_run_are_taken(tmp_path, arrays, crops, masks):
             load_swapper(run, "b", 4)
         run.save_best(arrays, {"step": 12})
     swapper, checkpoint = load_swapper(TrainingRun.open(tmp_path / "run"), "b", 4)
-    assert checkpoint.step == 12 and (swapper.resolution, swapper.view) == (16, 0.8)
+    assert checkpoint.step == 12 and (swapper.resolution, swapper.view) == (16, (0.6, 0.8))
     expected = NetworkSwapper(RECIPE, arrays, "b", 4).swap(crops, masks).image
     np.testing.assert_array_equal(swapper.swap(crops, masks).image, expected)

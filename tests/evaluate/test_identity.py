@@ -21,6 +21,7 @@ from faceswap_pipeline.evaluate.identity import NAMES, Identity
 from faceswap_pipeline.evaluate.pairs import FramePair, read_faces
 from faceswap_pipeline.evaluate.recogniser import FIVE, SIDE, OnnxEmbedder
 from faceswap_pipeline.geometry import transform_points
+from faceswap_pipeline.identity import FaceEmbedder
 from faceswap_pipeline.imaging import Image
 from faceswap_pipeline.resources import weight_file
 
@@ -63,18 +64,11 @@ def find(clips: Clips, film: Sequence[Image], subject: Subject, detector: FaceDe
     return group.finish()
 
 
-def in_the_colour_of(clips: Clips, wanted: np.ndarray) -> list[Image]:
-    """The source with all colours moved so that the face has the wanted mean."""
-    shift = wanted - looks(clips)["old"]
-    return [np.clip(frame + shift, 0, 255).astype(np.uint8) for frame in clips.source]
-
-
-def test_the_face_is_taken_for_whom_it_looks_like(clips: Clips, detector: FaceDetector) -> None:
-    mean = looks(clips)
-    subject = dataclasses.replace(clips.subject, embedder=ByColour((mean["old"] + mean["new"]) / 2))
-    swapped = find(clips, in_the_colour_of(clips, mean["new"]), subject, detector)
+def test_the_true_swap_is_taken_for_b_and_the_source_for_a(clips: Clips, detector: FaceDetector) -> None:
+    subject = dataclasses.replace(clips.subject, embedder=FaceEmbedder())
+    swapped = find(clips, clips.truth, subject, detector)
     assert swapped.details["trustworthy"] and swapped.missing == {}
-    assert swapped.values["identity"] > 0.8 and swapped.values["old_identity"] < 0.1
+    assert swapped.values["identity"] > 0.5 > swapped.values["old_identity"]
     assert sum(swapped.values.values()) == pytest.approx(1)
     assert swapped.series["identity"].frames == list(range(SEEN))
     left = find(clips, clips.source, subject, detector)

@@ -1,6 +1,7 @@
 """The shipped recipes and the building blocks."""
 
 import dataclasses
+import re
 
 import keras
 import numpy as np
@@ -49,13 +50,17 @@ def test_recipe_with_unknown_key_or_wrong_steps_names_it(tmp_path):
     (tmp_path / "steps.toml").write_text(text.replace("up = [64, 32]", "up = [64]"))
     with pytest.raises(OptionError, match="steps down"):
         load_recipe(str(tmp_path / "steps.toml"))
+    for view in ("0.8", "[0.8]", "[0.8, 1.5]"):
+        (tmp_path / "view.toml").write_text(re.sub("view = .*", f"view = {view}", text))
+        with pytest.raises(OptionError, match="shares of a crop's width and height"):
+            load_recipe(str(tmp_path / "view.toml"))
     with pytest.raises(OptionError, match="expected one of .*lite64"):
         load_recipe("lite65")
 
 
 def test_what_holds_from_a_base_replaces_what_training_says_and_goes_round(tmp_path):
     (tmp_path / "mine.toml").write_text(
-        "[network]\nresolution = 64\nview = 0.8\ndown = [8, 8]\nlatent = 8\nshared_up = 8\nup = [8]\n"
+        "[network]\nresolution = 64\nview = [0.8, 0.8]\ndown = [8, 8]\nlatent = 8\nshared_up = 8\nup = [8]\n"
         "[train]\nwarp = 0.04\nbatch = 3\n[from_base]\nwarp = 0.01\n"
     )
     recipe = load_recipe(str(tmp_path / "mine.toml"))

@@ -72,7 +72,7 @@ def make_dataset(path: Path, seed: int, skin: tuple[int, int, int], count: int =
 TINY_RECIPE = """
 [network]
 resolution = 32
-view = 0.8
+view = [0.7, 0.8]
 down = [8, 12, 16]
 latent = 16
 shared_up = 12

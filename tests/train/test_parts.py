@@ -1,5 +1,6 @@
 """Augmentation, losses, splits and the plateau rule, each on small made arrays."""
 
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ R, M = 32, 40
 
 
 def network(face_only: bool = False) -> NetworkRecipe:
-    return NetworkRecipe(R, 0.8, down=(8, 8), latent=8, shared_up=8, up=(8,), face_only=face_only)
+    return NetworkRecipe(R, (0.8, 0.8), down=(8, 8), latent=8, shared_up=8, up=(8,), face_only=face_only)
 
 
 def statistics(count: int = 6) -> Statistics:
@@ -30,11 +31,11 @@ def statistics(count: int = 6) -> Statistics:
 
 
 def test_draw_is_a_function_of_seed_step_and_side():
-    one = augment.draw(3, 7, "a", statistics(), statistics(), TrainRecipe(), R)
-    again = augment.draw(3, 7, "a", statistics(), statistics(), TrainRecipe(), R)
-    for other in (augment.draw(3, 8, "a", statistics(), statistics(), TrainRecipe(), R),
-                  augment.draw(4, 7, "a", statistics(), statistics(), TrainRecipe(), R),
-                  augment.draw(3, 7, "b", statistics(), statistics(), TrainRecipe(), R)):  # fmt: skip
+    one = augment.draw(3, 7, "a", statistics(), statistics(), TrainRecipe(), network())
+    again = augment.draw(3, 7, "a", statistics(), statistics(), TrainRecipe(), network())
+    for other in (augment.draw(3, 8, "a", statistics(), statistics(), TrainRecipe(), network()),
+                  augment.draw(4, 7, "a", statistics(), statistics(), TrainRecipe(), network()),
+                  augment.draw(3, 7, "b", statistics(), statistics(), TrainRecipe(), network())):  # fmt: skip
         assert not np.array_equal(one["displacement"], other["displacement"])
     assert all(np.array_equal(one[name], again[name]) for name in one)
 
@@ -84,8 +85,32 @@ def test_mirror_and_shift_move_pictures_and_masks_alike():
     np.testing.assert_allclose(batch.face[0, ..., 0], expected[..., 3] / 255, atol=1e-3)
 
 
+def test_a_face_is_turned_as_it_is_not_as_it_is_squeezed():
+    """A round spot beside the centre stays at its distance from it in the crop's own proportions."""
+    squeezed = replace(network(), view=(0.5, 0.8))
+    recipe = TrainRecipe(batch=16, rotation=40, zoom=0, shift=0, flip=0.5)
+    matrices = augment.draw_view(np.random.default_rng(0), 16, recipe, squeezed)
+    proportions = np.array([0.5, 0.8])
+    for spot in ((9.0, 0.0), (0.0, 9.0), (5.0, -7.0)):
+        moved = matrices[:, :, :2] @ np.array(spot) * proportions
+        np.testing.assert_allclose(np.linalg.norm(moved, axis=1), np.linalg.norm(spot * proportions), rtol=1e-5)
+    angles = np.degrees(np.arctan2(matrices[:, 1, 1] * 0.8, matrices[:, 0, 1] * 0.5))
+    assert np.ptp(angles) > 30
+
+
+def test_what_lies_beside_the_middle_of_a_crop_is_higher_than_wide():
+    crops = np.random.default_rng(1).integers(0, 256, (2, 40, 52, 6), dtype=np.uint8)
+    batch = augment.apply(crops, still(2), replace(network(), view=(0.62, 0.8)))
+    np.testing.assert_allclose(batch.target, crops[:, 4:36, 10:42, :3] / np.float32(127.5) - 1, atol=1e-3)
+    crops[:] = 0
+    crops[0, -1, -1, :3] = 255
+    far = {**still(1), "displacement": np.full((1, 5, 5, 2), 100, np.float32)}
+    corner = augment.apply(crops[:1], far, replace(network(), view=(0.62, 0.8))).warped
+    assert float(np.asarray(corner).min()) > 0.98, "beyond the border its last pixel is repeated, on both axes"
+
+
 def test_warp_moves_the_input_only_and_has_no_similarity_left():
-    drawn = augment.draw(0, 0, "a", statistics(), statistics(), TrainRecipe(batch=32, warp=0.1), R)
+    drawn = augment.draw(0, 0, "a", statistics(), statistics(), TrainRecipe(batch=32, warp=0.1), network())
     grid = np.stack(np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-1, 1, 5)), -1)
     field = drawn["displacement"]
     np.testing.assert_allclose(field.mean((1, 2)), 0, atol=1e-5)
@@ -127,8 +152,8 @@ def test_compression_makes_blocks():
 def test_only_the_input_is_degraded_and_the_step_decides_how():
     crops = np.random.default_rng(1).integers(0, 256, (6, M, M, 6), dtype=np.uint8)
     recipe = TrainRecipe(batch=4, degrade=1.0, color_transfer=0, color_jitter=0, warp=0)
-    drawn = augment.draw(1, 5, "a", statistics(), statistics(), recipe, R)
-    again = augment.draw(1, 5, "a", statistics(), statistics(), recipe, R)
+    drawn = augment.draw(1, 5, "a", statistics(), statistics(), recipe, network())
+    again = augment.draw(1, 5, "a", statistics(), statistics(), recipe, network())
     assert all(np.array_equal(drawn[name], again[name]) for name in drawn)
     plain = {name: drawn[name] for name in still(1)}
     one, other = augment.apply(crops, drawn, network()), augment.apply(crops, plain, network())
@@ -142,7 +167,7 @@ def test_color_transfer_reaches_the_other_persons_statistics():
         Statistics(np.full((4, 3), 0.3, np.float32), np.full((4, 3), 0.1, np.float32), np.full(4, 0.25)),
     )
     recipe = TrainRecipe(batch=64, color_transfer=1, color_jitter=0)
-    drawn = augment.draw(0, 0, "a", own, other, recipe, R)
+    drawn = augment.draw(0, 0, "a", own, other, recipe, network())
     moved = own.means[drawn["index"]] * drawn["gain"] + drawn["offset"]
     low, high = own.means.min() - 1e-3, max(own.means.max(), 0.3) + 1e-3
     assert (moved > low).all() and (moved < high).all()

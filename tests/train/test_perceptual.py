@@ -13,7 +13,7 @@ from faceswap_pipeline.errors import OptionError, RunError
 from faceswap_pipeline.storage import sha256_file
 from faceswap_pipeline.train.gradients import gradients
 from faceswap_pipeline.train.options import TrainOptions
-from faceswap_pipeline.train.perceptual import MEAN, features_of, perceptual_entry, perceptual_error, read_features
+from faceswap_pipeline.train.perceptual import features_of, perceptual_entry, perceptual_error, read_features
 from faceswap_pipeline.train.stage import train_swap
 from tests.train.conftest import TINY_RECIPE, make_dataset
 
@@ -70,7 +70,6 @@ def test_the_error_is_nothing_for_the_truth_and_looks_at_the_face_alone(tmp_path
 
 def test_the_error_does_not_depend_on_the_networks_scale_and_leads_to_the_truth(tmp_path: Path):
     features = read_features(as_npz(tmp_path / "a.npz", layers()))
-    doubled = [[(2 * kernel, 2 * bias) for kernel, bias in features[0][:1]] + features[0][1:]]
     face = np.ones((2, 16, 16, 1), np.float32)
     plain = [features[0]]
     made, truth = pictures(3), pictures(1)
@@ -79,7 +78,6 @@ def test_the_error_does_not_depend_on_the_networks_scale_and_leads_to_the_truth(
     assert float(perceptual_error(scaled, made, truth, face)) == pytest.approx(
         float(perceptual_error(no_bias, made, truth, face)), rel=1e-4
     )
-    assert float(perceptual_error(doubled, made, truth, face)) > 0
 
     import keras
 
@@ -106,7 +104,6 @@ def test_the_first_layer_is_given_what_vgg_expects(tmp_path: Path):
     face = np.ones((1, 4, 4, 1), np.float32)
     # Of red nothing is left above 0; the difference is the whole of what blue gives.
     assert float(perceptual_error(features, red, blue, face)) == pytest.approx(1, rel=1e-4)
-    assert 255 - MEAN[0] > 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from faceswap_pipeline.array_folder import read_arrays
 from faceswap_pipeline.detection.meanface import MeanFace, Pose, load_mean_face, project
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError, WeightsError
 from faceswap_pipeline.geometry import rotation_matrix
-from faceswap_pipeline.networks.recipe import TrainRecipe, load_recipe
+from faceswap_pipeline.networks.recipe import NetworkRecipe, TrainRecipe, load_recipe
 from faceswap_pipeline.networks.weights import get_arrays
 from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.run import TrainingRun
@@ -26,6 +26,7 @@ from faceswap_pipeline.train.pretrain import pretrain_base
 from faceswap_pipeline.train.stage import train_swap
 
 PEOPLE, PERFORMANCES = 9, 4
+NETWORK = NetworkRecipe(8, (1.0, 1.0), down=(8,), latent=8, shared_up=8, up=())
 
 
 def draw_face(folder: Path, face: MeanFace, person: int, performance: int) -> dict:
@@ -83,7 +84,7 @@ def test_inputs_are_other_people_in_the_performance_of_the_target() -> None:
     people = People(crops, np.arange(12, dtype=np.int32) % 4, np.arange(12, dtype=np.int32) // 4 - 1, performed, 4)
     partners = find_partners(people)
     assert partners.number.tolist() == [0] * 4 + [3] * 8
-    drawn = draw_people(generator(1, 3, 0), people, partners, 1.0, TrainRecipe(batch=64), 8)
+    drawn = draw_people(generator(1, 3, 0), people, partners, 1.0, TrainRecipe(batch=64), NETWORK)
     twin = drawn["twin"]
     assert np.array_equal(twin[twin], np.arange(64)) and np.array_equal(drawn["index"][twin], drawn["target"])
     assert np.array_equal(drawn["matrix"][twin], drawn["matrix"]), "one performance in one view"
@@ -91,7 +92,7 @@ def test_inputs_are_other_people_in_the_performance_of_the_target() -> None:
     assert (people.performance[index] == people.performance[target]).all() and (target >= 4).all()
     assert (people.person[index] != people.person[target]).all()
     assert np.array_equal(drawn["person"], people.person[target])
-    alone = draw_people(generator(1, 3, 0), people, partners, 0.0, TrainRecipe(batch=64), 8)
+    alone = draw_people(generator(1, 3, 0), people, partners, 0.0, TrainRecipe(batch=64), NETWORK)
     assert (
         np.array_equal(alone["twin"], np.arange(64))
         and np.array_equal(alone["index"], alone["target"])

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import DatasetError, NoFaceError, OptionError, RunError
+from faceswap_pipeline.imaging import network_view
+from faceswap_pipeline.networks.recipe import load_recipe
+from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun
+from faceswap_pipeline.train.batches import load_faces
 from faceswap_pipeline.train.model import SwapModel
 from faceswap_pipeline.train.options import TrainOptions
-from faceswap_pipeline.train.stage import train_swap
+from faceswap_pipeline.train.stage import central_views, train_swap
 from tests.notes import Notes
 from tests.train.conftest import make_dataset
 
@@ -57,6 +62,18 @@ def test_training_writes_everything_conversion_and_people_need(faces, adversaria
     events = EventAccumulator(str(run.path / "tensorboard")).Reload()
     assert [event.step for event in events.Tensors("held_out/score")] == [4, 8, 9]
     assert any("consent" in line for line in notes.said)
+
+
+def test_training_judges_by_the_view_that_conversion_sees(faces, recipe):
+    """Crops with a margin are wider than high: their middle must be found along both axes."""
+    loaded = load_recipe(recipe)
+    assert loaded.network.view[0] != loaded.network.view[1]
+    with FaceDataset.open(faces[0]) as dataset:
+        resident = load_faces(dataset, loaded.network, 1e9, Progress())
+        records = dataset.training_records()
+        seen = [network_view(dataset.crop(r), loaded.network.resolution, loaded.network.view) for r in records]
+    found = central_views(np.concatenate([resident.train, resident.held_out]), loaded)[..., :3]
+    assert {view.tobytes() for view in found} <= {view.tobytes() for view in seen}
 
 
 def test_finished_run_says_why_and_needs_to_be_asked_for_more(faces, recipe, tmp_path):
