@@ -4,6 +4,7 @@ import ast
 import copy
 import json
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,13 @@ def test_stopping_a_cell_lets_the_line_save_and_stops_the_cells_after_it(
     program.write_text(INTERRUPTED.format(python=sys.executable))
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(RuntimeError, match="swap train ended with status 130"):
-        names["swap"]("train", "--time", "20m")
+    # What runs in the background of a shell is started with Ctrl-C ignored, and hands that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(RuntimeError, match="swap train ended with status 130"):
+            names["swap"]("train", "--time", "20m")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().out.splitlines() == ["training -m faceswap_pipeline.cli train --time 20m", "saved"]
 
 

@@ -68,7 +68,7 @@ def test_the_scale_against_the_truth_is_readable(report: Evaluation) -> None:
 
 def test_page_holds_verdicts_plots_and_pictures(report: Evaluation) -> None:
     page = report.page.read_text("utf-8")
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     assert report.record["worst"] and page.count("data:image/jpeg") == 5 + len(report.record["worst"])
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
     assert f"frame {LEFT_OUT}" in page and "What would help" in page
