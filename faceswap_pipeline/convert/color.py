@@ -24,7 +24,7 @@ _LEAST_WEIGHT = 24.0
 _GAIN = (0.85, 1.15)
 """How far a spread may be pulled: a flat swap must not be blown up into noise."""
 
-_SPREAD_OF_LIGHT = 0.3
+_SPREAD_OF_LIGHT = 0.4
 """Standard deviation of the blur that leaves light and tone and takes features away, share of the picture's side. With
 less of it a beard comes along (docs/results.md)."""
 
