@@ -151,7 +151,7 @@ def augmented(crop: NDArray[np.uint8], random: np.random.Generator, recipe: Reci
 
 
 def made_crops(recipe: Recipe) -> NDArray[np.uint8]:
-    """Noise in the shape of a dataset's crops with their masks, (N, M, M, 6)."""
+    """Noise in the shape of a dataset's crops with their masks, (N, H, W, 6)."""
     width, height = margin_size(recipe.network.resolution, recipe.network.view)
     return np.random.default_rng(0).integers(0, 256, (CROPS, height, width, 6), dtype=np.uint8)
 

@@ -3,6 +3,7 @@
 In: `uint8 (H, W, 3)` RGB 0..255 or `(H, W)` masks, or float32 arrays of the same shapes. Out: the same kind.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import cv2
@@ -79,14 +80,19 @@ def margin_size(resolution: int, view: View) -> tuple[int, int]:
     return width + (width - resolution) % 2, height + (height - resolution) % 2
 
 
+def middle(shape: Sequence[int], resolution: int) -> tuple[slice, slice]:
+    """Rows and columns of the central square of `resolution` pixels in pictures of `shape` (height, width)."""
+    top, left = ((side - resolution) // 2 for side in shape)
+    return slice(top, top + resolution), slice(left, left + resolution)
+
+
 def network_view(crop: Image, resolution: int, view: View) -> Image:
     """What a network sees of a dataset crop (S, S, 3): its central `view` squeezed to `resolution` pixels square.
 
     Training and conversion both cut with this function. Returns uint8 (resolution, resolution, 3).
     """
-    size = margin_size(resolution, view)
-    left, top = ((side - resolution) // 2 for side in size)
-    return resize(crop, size)[top : top + resolution, left : left + resolution]
+    whole = resize(crop, margin_size(resolution, view))
+    return whole[middle(whole.shape[:2], resolution)]
 
 
 def view_matrix(crop_size: int, resolution: int, view: View) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference
 from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
-from faceswap_pipeline.imaging import margin_size
+from faceswap_pipeline.imaging import margin_size, middle
 from faceswap_pipeline.networks.embedding import SIDE, VIEW, Likeness, bare_faces, build_embedding
 from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.train.rendered import FIRST_VALIDATION_PERSON, INNER_FACE, Faces, read_faces, split_by_person
@@ -48,14 +48,13 @@ def central(batch: Batch, random: np.random.Generator | None) -> tuple[NDArray[n
     With `random` the masks are as unsure as made ones, and half of them end where another face's does too: whose
     outline it is must not tell who it is, since a swap keeps that of the head it lies on.
     """
-    start = (WHOLE - SIDE) // 2
-    inside = slice(start, start + SIDE)
+    rows, columns = middle((WHOLE, WHOLE), SIDE)
     masks = np.isin(batch.label, INNER_FACE).astype(np.uint8)
     if random is not None:
         masks = np.stack([_unsure(mask, random) for mask in masks])
         others = masks[random.permutation(len(masks))]
         masks = np.where(random.random((len(masks), 1, 1)) < 0.5, masks & others, masks)
-    return batch.picture[:, inside, inside], masks[:, inside, inside, None].astype(np.float32)
+    return batch.picture[:, rows, columns], masks[:, rows, columns, None].astype(np.float32)
 
 
 def _unsure(mask: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from faceswap_pipeline.backend import (
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import OptionError, RunError
 from faceswap_pipeline.identity import shipped_embedder
+from faceswap_pipeline.imaging import middle
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.progress import Progress
@@ -306,6 +307,5 @@ def usual_tone(faces: Faces) -> Tone:
 
 def central_views(faces: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
     """The network's view of resident faces (N, H, W, 6): their centre, (N, R, R, 6)."""
-    resolution = recipe.network.resolution
-    top, left = ((side - resolution) // 2 for side in faces.shape[1:3])
-    return faces[:, top : top + resolution, left : left + resolution]
+    rows, columns = middle(faces.shape[1:3], recipe.network.resolution)
+    return faces[:, rows, columns]
