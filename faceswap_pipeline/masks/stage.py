@@ -15,11 +15,14 @@ from faceswap_pipeline.masks.options import PARSED_KINDS, Kind, MaskOptions
 from faceswap_pipeline.parsing import BATCH, FaceParser, Parsed, parsed_mask
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.resources import weight_file
+from faceswap_pipeline.video.ahead import ahead
 
 FILLED_CONFIDENCE = 0.5
 """Confidence of a landmark mask where the tracker filled a gap, times the usual: there the landmarks are a guess."""
 
 Work = list[tuple[FaceRecord, list[Kind]]]
+ParsedFace = tuple[Parsed, int]
+"""What the parser says of a batch, and which of it a face is."""
 
 
 def make_masks(
@@ -47,32 +50,43 @@ def make_masks(
             written.set_options("masks_unfinished", {"kind": sorted(again)})
         written.set_options("masks", _recorded(written, options).to_json())
         with progress.phase("masks", len(work), "faces") as advance:
-            for start in range(0, len(work), BATCH):
-                for _ in _made_batch(written, mean_face, parser, work[start : start + BATCH], options):
+            # The next faces are read and parsed while the masks of these are written.
+            for batch, parsed in ahead(_parsed_batches(written, parser, work), depth=1):
+                for record, kinds in batch:
+                    _write_masks(written, mean_face, record, kinds, parsed.get(record.name), options)
                     advance(1)
         if again:
             written.set_options("masks_unfinished", {"kind": sorted(again - set(options.kind))})
     return written
 
 
-def _made_batch(
-    dataset: FaceDataset, mean_face: MeanFace, parser: FaceParser | None, work: Work, options: MaskOptions
-) -> Iterator[FaceRecord]:
-    """Make and write the masks of a few faces, one face after the other."""
-    seen = [record for record, _ in work if parser is not None and dataset.has_crop(record)]
-    parsed = parser.parse([dataset.crop(record) for record in seen]) if parser is not None and seen else None
-    places = {record.name: index for index, record in enumerate(seen)}
-    for record, kinds in work:
-        index = places.get(record.name)
-        for kind in kinds:
-            if parsed is not None and index is not None and _is_parsed(parsed, index, kind, options):
-                size, padding = dataset.crop_size, options.padding(kind) / dataset.coverage
-                picture = parsed_mask(kind, parsed, index, size, padding)
-                confidence = float(parsed.confidence[index])
-                dataset.write_mask(kind, record, picture, how="parser", confidence=confidence)
-            elif kind not in PARSED_KINDS:
-                write_landmark_mask(dataset, mean_face, kind, record, options.padding(kind))
-        yield record
+def _parsed_batches(
+    dataset: FaceDataset, parser: FaceParser | None, work: Work
+) -> Iterator[tuple[Work, dict[str, ParsedFace]]]:
+    """A few faces at a time, with what the parser says of those that have a crop, by name."""
+    for start in range(0, len(work), BATCH):
+        batch = work[start : start + BATCH]
+        seen = [record for record, _ in batch if parser is not None and dataset.has_crop(record)]
+        parsed = parser.parse([dataset.crop(record) for record in seen]) if parser is not None and seen else None
+        yield batch, {record.name: (parsed, index) for index, record in enumerate(seen) if parsed is not None}
+
+
+def _write_masks(
+    dataset: FaceDataset,
+    mean_face: MeanFace,
+    record: FaceRecord,
+    kinds: list[Kind],
+    found: ParsedFace | None,
+    options: MaskOptions,
+) -> None:
+    """Make and write the masks of one face, which the parser has `found` or not."""
+    for kind in kinds:
+        if found is not None and _is_parsed(*found, kind, options):
+            size, padding = dataset.crop_size, options.padding(kind) / dataset.coverage
+            picture, confidence = parsed_mask(kind, *found, size, padding), float(found[0].confidence[found[1]])
+            dataset.write_mask(kind, record, picture, how="parser", confidence=confidence)
+        elif kind not in PARSED_KINDS:
+            write_landmark_mask(dataset, mean_face, kind, record, options.padding(kind))
 
 
 def _is_parsed(parsed: Parsed, index: int, kind: Kind, options: MaskOptions) -> bool:
