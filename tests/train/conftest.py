@@ -14,6 +14,8 @@ from faceswap_pipeline.records import FaceRecord, FrameRow, Source
 from faceswap_pipeline.video.info import ColorTags, VideoInfo
 
 CROP = 48
+PERFORMED = 5
+"""Numbers that base weights read of what a face does."""
 
 
 def drawn_face(random: np.random.Generator, skin: tuple[int, int, int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -14,13 +14,13 @@ from faceswap_pipeline.backend import compile_step, value_of
 from faceswap_pipeline.networks.recipe import Recipe
 from faceswap_pipeline.train.augment import Batch
 from faceswap_pipeline.train.model import SwapModel
-from tests.train.conftest import tiny_recipe
+from tests.train.conftest import PERFORMED, tiny_recipe
 
 
 def main(source: str, target: str) -> None:
     """Run the step and write losses and new weights."""
     recipe = Recipe.from_json(tiny_recipe())
-    model = SwapModel(recipe, 1)
+    model = SwapModel(recipe, 1, PERFORMED)
     with np.load(source) as given:
         model.restore({name[8:]: given[name] for name in given.files if name.startswith("weights/")})
         batches = {p: {field: given[f"{p}/{field}"] for field in Batch._fields} for p in ("a", "b")}
