@@ -29,7 +29,7 @@ PYRAMID_FACTOR = 0.709
 """Size ratio of neighbouring pyramid levels: the square root of a half, as in the paper."""
 PROPOSAL_SCORE, REFINE_SCORE = 0.6, 0.7
 """Below these the first two networks' candidates are dropped (the paper's own)."""
-CROP_BATCHES = (8, 64)
+CROP_BATCHES = (8, 16, 64)
 """Batches of crops are padded to one of these, so that every network is compiled a handful of times only."""
 VIEWS = (
     (0.88, 0.03, 0.0, False),
