@@ -163,14 +163,22 @@ def _faces(scans: Sequence[Scan], mean_face: MeanFace) -> list[_Face]:
     """The believable tracks of all sources, aligned, numbered in the order of source and time."""
     faces = []
     for source, scan in enumerate(scans):
-        max_gap = int(MAX_GAP_SECONDS * scan.rate)
+        max_gap, shots = int(MAX_GAP_SECONDS * scan.rate), np.cumsum(scan.cuts)
         for track in link(scan.faces, scan.cuts, max_gap):
             if not _believable(track, scan):
                 continue
             aligned = align_track(mean_face, track.landmarks, ~track.filled, float(scan.rate))
             samples = scan.samples_of(track)
+            first, last = int(track.frames[0]), int(track.frames[-1])
             look = people.TrackLook(
-                source, int(track.frames[0]), int(track.frames[-1]), int((~track.filled).sum()), samples
+                source,
+                first,
+                last,
+                int((~track.filled).sum()),
+                samples,
+                shot=int(shots[first]),
+                times=(float(scan.pts[first]), float(scan.pts[last])),
+                boxes=track.boxes[[0, -1]],
             )
             faces.append(_Face(source, track, len(faces), aligned, look))
     return faces

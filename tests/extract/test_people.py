@@ -4,7 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from faceswap_pipeline.extract.people import SAME, TrackLook, contact_sheet, descriptor, distance_between, doubts, group
+from faceswap_pipeline.extract.people import (
+    CONTINUED,
+    SAME,
+    TrackLook,
+    contact_sheet,
+    descriptor,
+    distance_between,
+    doubts,
+    group,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +36,39 @@ def test_light_and_colour_do_not_change_who_it_is(crops):
     assert descriptor(np.full((64, 64, 3), 9, np.uint8)).shape == descriptor(a[0]).shape
 
 
-def look(first, last, samples, source=0):
-    return TrackLook(source, first, last, last - first + 1, list(samples))
+def look(first, last, samples, source=0, shot=None, place=0):
+    """A track at 25 frames a second, in a shot of its own unless told otherwise."""
+    boxes = np.array([[0, 0, 80, 100], [10, 0, 90, 100]], np.float32) + place
+    times = (first / 25, last / 25)
+    return TrackLook(source, first, last, last - first + 1, list(samples), shot or first, times, boxes)
 
 
 def test_tracks_of_one_person_are_joined_across_cuts_and_films(crops):
     a, b = crops
     tracks = [look(0, 9, b[:4]), look(10, 59, a[:4]), look(60, 99, a[8:12]), look(0, 9, b[6:9], source=1)]
     assert group(tracks) == [1, 0, 0, 1]
+
+
+def covered(samples):
+    """The same faces behind something that hides a side of them."""
+    hidden = [sample.copy() for sample in samples]
+    for sample in hidden:
+        sample[:, :24] = 90
+    return hidden
+
+
+def test_who_comes_back_in_the_same_place_is_the_same(crops):
+    a, _ = crops
+    before, after = look(0, 50, a[:4], shot=1), covered(a[8:12])
+    assert SAME < distance_between(a[:4], after) < CONTINUED, "a face half covered does not look like itself"
+    assert group([before, look(66, 80, after, shot=1)]) == [0, 0]
+    assert group([look(66, 80, after, shot=1), before]) == [0, 0], "in whatever order"
+    assert len(set(group([before, look(66, 80, after, shot=2)]))) == 2, "another shot"
+    assert len(set(group([before, look(66, 80, after, shot=1, place=60)]))) == 2, "another place"
+    assert len(set(group([before, look(90, 99, after, shot=1)]))) == 2, "too late"
+    assert len(set(group([before, look(40, 80, after, shot=1)]))) == 2, "seen together"
+    nobody = [np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)]
+    assert len(set(group([before, look(66, 80, nobody, shot=1)]))) == 2, "looks like somebody else"
 
 
 def test_nobody_is_in_one_picture_twice(crops):
