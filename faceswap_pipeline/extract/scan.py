@@ -29,6 +29,7 @@ from faceswap_pipeline.extract.people import SAMPLE_SIZE
 from faceswap_pipeline.imaging import Image, warp
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.storage import atomic_write_json, open_aside
+from faceswap_pipeline.video.ahead import ahead
 from faceswap_pipeline.video.images import is_image
 from faceswap_pipeline.video.reader import Frame, read_frames, times_after
 
@@ -174,7 +175,8 @@ def _pictures(
                 skipped.append((frame.index, frame.pts))
         ending.skipped = skipped
 
-    return islice(with_cuts(chosen()), context, None)
+    # Colours, reductions and cuts are made while the networks look at the pictures before.
+    return islice(ahead(with_cuts(chosen()), depth=8), context, None)
 
 
 def _segments(items: Iterable[Any]) -> Iterator[Iterator[Any]]:

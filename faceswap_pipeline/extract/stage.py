@@ -31,6 +31,7 @@ from faceswap_pipeline.options import seconds
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.report import Level
 from faceswap_pipeline.storage import keep_old, remove_folder
+from faceswap_pipeline.video.ahead import ahead
 from faceswap_pipeline.video.images import read_image, write_jpeg
 from faceswap_pipeline.video.info import file_sha256, probe
 from faceswap_pipeline.video.reader import Frame, read_frames
@@ -298,16 +299,18 @@ def _cut_crops(
     if first is None:
         return
     frames = {int(scan.frames[position]): position for position in positions if position >= first}
-    with progress.phase("cutting faces", len(frames), "frames") as advance:
+
+    def cut() -> Iterator[list[tuple[FaceRecord, Image]]]:
+        """The faces of each frame that are not there yet."""
         for frame in read_frames(path, start=min(frames), stop=max(frames) + 1):
-            if frame.index not in frames:
-                continue
-            for face, row in wanted[frames[frame.index]]:
-                if _name(face, scan, row) in there:
-                    continue
-                record, crop = _record(frame, face, row, persons[face.number], options)
-                record = _mark_duplicate(record, crop, kept, options)
-                dataset.append(record, crop)
+            if frame.index in frames:
+                new = [each for each in wanted[frames[frame.index]] if _name(each[0], scan, each[1]) not in there]
+                yield [_record(frame, face, row, persons[face.number], options) for face, row in new]
+
+    with progress.phase("cutting faces", len(frames), "frames") as advance:
+        for found in ahead(cut(), depth=4):  # the next are cut while these are compressed and written
+            for record, crop in found:
+                dataset.append(_mark_duplicate(record, crop, kept, options), crop)
             advance(1)
 
 
