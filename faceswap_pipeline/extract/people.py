@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.detection.alignment import COVERAGE
 from faceswap_pipeline.geometry import box_iou
-from faceswap_pipeline.imaging import Image, resize
+from faceswap_pipeline.imaging import Image, middle, resize
 
 SAMPLE_SIZE = 64
 """Side of the small aligned pictures in pixels."""
@@ -56,8 +56,7 @@ def descriptor(crop: Image) -> NDArray[np.float32]:
     person is filmed under several lights. Dalal and Triggs, "Histograms of oriented gradients", 2005, on a masked face.
     """
     inner = round(crop.shape[0] / COVERAGE / 2) * 2
-    start = (crop.shape[0] - inner) // 2
-    grey = cv2.cvtColor(crop[start : start + inner, start : start + inner], cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(crop[middle(crop.shape[:2], inner)], cv2.COLOR_RGB2GRAY)
     grey = resize(grey, (64, 64)).astype(np.float32)
     mask = np.zeros((64, 64), np.float32)
     cv2.ellipse(mask, (32, 32), (24, 31), 0, 0, 360, 1.0, -1)
@@ -135,7 +134,7 @@ def _distances(tracks: Sequence[TrackLook]) -> NDArray[np.float64]:
         for low in range(high):
             if not _together(tracks[low], tracks[high]):
                 near = float(np.percentile(1 - looks[low] @ looks[high].T, 25))
-                if _goes_on(tracks[low], tracks[high]) or _goes_on(tracks[high], tracks[low]):
+                if _goes_on(tracks[low], tracks[high]):
                     near *= SAME / CONTINUED
                 distance[low, high] = distance[high, low] = near
     return distance
@@ -160,8 +159,9 @@ def _together(first: TrackLook, second: TrackLook) -> bool:
     return first.source == second.source and first.first <= second.last and second.first <= first.last
 
 
-def _goes_on(first: TrackLook, second: TrackLook) -> bool:
-    """Whether the second begins soon after the first has ended, in the same shot and place."""
+def _goes_on(one: TrackLook, other: TrackLook) -> bool:
+    """Whether one of them begins soon after the other has ended, in the same shot and place."""
+    first, second = sorted((one, other), key=lambda track: track.first)
     pause = second.times[0] - first.times[1]
     if (first.source, first.shot) != (second.source, second.shot) or not 0 < pause <= PAUSE_SECONDS:
         return False

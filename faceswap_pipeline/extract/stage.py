@@ -26,7 +26,7 @@ from faceswap_pipeline.extract.options import ExtractOptions
 from faceswap_pipeline.extract.report import dataset_page
 from faceswap_pipeline.extract.scan import Scan, scan_source
 from faceswap_pipeline.geometry import invert_matrix, transform_points
-from faceswap_pipeline.imaging import Image, resize, sharpness, warp
+from faceswap_pipeline.imaging import Image, middle, resize, sharpness, warp
 from faceswap_pipeline.options import seconds
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.report import Level
@@ -368,8 +368,7 @@ def _outside(matrix: NDArray[np.float64], size: int, width: int, height: int) ->
 def _small(crop: Image) -> NDArray[np.float32]:
     """What two crops are compared by: the face at 64 px, grey levels."""
     inner = round(crop.shape[0] / COVERAGE)
-    start = (crop.shape[0] - inner) // 2
-    return resize(crop[start : start + inner, start : start + inner], (64, 64)).astype(np.float32).mean(2)
+    return resize(crop[middle(crop.shape[:2], inner)], (64, 64)).astype(np.float32).mean(2)
 
 
 def _difference(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
