@@ -20,8 +20,11 @@ from faceswap_pipeline.imaging import FloatImage, Image, blur, warp
 _GUARD = 0.05
 """Share of the view over which the swap fades out towards the view's border, so that no box can show."""
 
-_DETAIL_GAIN = (-0.5, 1.0)
-"""How much of its own finest band a swap may lose or gain; beyond, lids and brows turn into black lines with halos."""
+MOST_GAIN = 1.0
+"""How much of its own finest band a swap may gain; beyond, lids and brows turn into black lines with halos."""
+
+_MOST_LOSS = 0.5
+"""How much of it a swap may lose."""
 
 _ROUGH = 2.0
 """How far above the usual level of detail a feature must stand to count as one."""
@@ -121,19 +124,21 @@ def measure_detail(image: FloatImage, weights: NDArray) -> NDArray[np.float64] |
     return np.array([(weights * band**2).sum() for band in (_finest(luma), _finest(_marked(luma)))], np.float64) / total
 
 
-def match_detail(image: FloatImage, own: NDArray | None, wanted: NDArray | None, strength: float) -> FloatImage:
+def match_detail(
+    image: FloatImage, own: NDArray | None, wanted: NDArray | None, strength: float, most: float = MOST_GAIN
+) -> FloatImage:
     """`image` (R, R, 3) -1..1 with the finest band of its luma brought to the `wanted` energy; `strength` 0: as it is.
 
     A network of few pixels draws softer than the camera saw; what it did draw is brought up to (or, where the camera
     was out of focus or moved, down to) the level that the replaced face has at the same resolution. Marked features
-    (lids, lips, nostrils) move, the roughness that a young network gives to skin does not. Both measures are those of
-    `measure_detail`; without one of them the picture comes back as it is.
+    (lids, lips, nostrils) move, the roughness that a young network gives to skin does not. With `most` 0 nothing is
+    brought up. Both measures are those of `measure_detail`; without one of them the picture comes back as it is.
     """
     if strength == 0 or own is None or wanted is None:
         return image
     level, response = np.sqrt(np.maximum(own, 1e-9))
     # Adding a band once raises that band's own level by only `response`: it is a band, not a tone.
-    gain = np.clip((np.sqrt(wanted[0]) - level) / response, *_DETAIL_GAIN)
+    gain = np.clip((np.sqrt(wanted[0]) - level) / response, -_MOST_LOSS, most)
     band = _marked(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
     return np.clip(image + (np.float32(strength * gain) * band)[..., None], -1, 1)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.convert import blend, grain
 from faceswap_pipeline.convert.color import Vector, match_color, measure_skin, skin_weights
+from faceswap_pipeline.convert.detail import Album
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
@@ -42,7 +43,7 @@ class Look:
     """All that is known of one face before its neighbours in time are asked."""
 
     image: FloatImage
-    """(R, R, 3) RGB -1..1, the other face as the network draws it."""
+    """(D, D, 3) RGB -1..1, the other face as the network draws it, with detail from an album; without one D is R."""
     alpha: FloatImage
     """(R, R) 0..1, the learned mask, nought along the border of the view."""
     shape: FloatImage
@@ -54,7 +55,7 @@ class Look:
     detail: Vector | None
     """Energy of the swap's finest bands."""
     detail_wanted: Vector | None
-    """Energy of the replaced face's finest bands at the same resolution."""
+    """Energy of the replaced face's finest bands at the size of `image`."""
     grain: Vector | None
     """Levels of the source's grain on the replaced skin, in frame pixels."""
 
@@ -81,13 +82,19 @@ class FaceMixer:
         options: ConvertOptions,
         rate: Fraction,
         draw_face: Callable[[FaceRecord], Image] | None = None,
+        album: Album | None = None,
     ) -> None:
-        """`rate` in frames a second; `draw_face` gives the mask (S, S) of a face for which the dataset has none."""
-        self._dataset, self._swapper, self._options = dataset, swapper, options
+        """`rate` in frames a second; `draw_face` gives the mask (S, S) of a face for which the dataset has none;
+        `album` holds pictures of the person whose face comes in.
+        """
+        self._dataset, self._swapper, self._options, self._album = dataset, swapper, options, album
         self._draw_face = draw_face
         size, resolution = dataset.crop_size, swapper.resolution
         self._to_view = view_matrix(size, resolution, swapper.view)
+        self._side = resolution if album is None else album.side
+        self._to_image = self._to_view if album is None else album.matrix(size, swapper.view)
         self._placed = blend.scaled_view(self._to_view, resolution, options.face_scale)
+        self._image_placed = blend.scaled_view(self._to_image, self._side, options.face_scale)
         self._guard = blend.view_guard(resolution)
         self._tile = grain.noise_tile()
         self._mask_reach = round(options.smooth_mask * rate)
@@ -120,21 +127,27 @@ class FaceMixer:
     def _look_at(
         self, record: FaceRecord, crop: Image, mask: Image, image: FloatImage, alpha: FloatImage, level: Vector | None
     ) -> Look:
-        options, size, resolution = self._options, self._dataset.crop_size, self._swapper.resolution
-        source = to_float(network_view(crop, resolution, self._swapper.view))
+        options, size = self._options, self._dataset.crop_size
+        source = to_float(network_view(crop, self._swapper.resolution, self._swapper.view))
         face = self._mask_in_view(mask) * (alpha if options.cover != "dataset" else 1)
+        fine, fine_source, fine_face = image, source, face
+        if self._album is not None:
+            side = (self._side, self._side)
+            fine = self._album.add_detail(image, options.detail)
+            fine_source = to_float(warp(crop, self._to_image, side))
+            fine_face = cv2.resize(face, side)
         skin = skin_weights(face, self._features(record), np.ones_like(face))
         height = size / self._dataset.coverage
         if options.cover == "learned":
             mask = np.full_like(mask, 255)
         return Look(
-            image=image,
+            image=fine,
             alpha=self._guard * (alpha if options.cover != "dataset" else 1),
             shape=blend.soft_shape(mask, options.erode, options.feather, height),
             tone=measure_skin(options.color, image, skin),
             tone_wanted=measure_skin(options.color, source, skin),
-            detail=blend.measure_detail(image, face),
-            detail_wanted=blend.measure_detail(source, face),
+            detail=blend.measure_detail(fine, fine_face),
+            detail_wanted=blend.measure_detail(fine_source, fine_face),
             grain=level,
         )
 
@@ -167,8 +180,10 @@ class FaceMixer:
         tone = far.statistic("tone") if own.tone is None else own.tone
         image = match_color(options.color, own.image, tone, far.statistic("tone_wanted"))
         details = near.statistic("detail"), near.statistic("detail_wanted")
-        image = blend.match_detail(image, *details, options.sharpen)
-        face = blend.into_region(image, compose_matrices(self._placed, record.matrix), region)
+        # What comes from pictures is as sharp as a camera sees: it is changed only where the source is less sharp.
+        most = blend.MOST_GAIN * (1 - options.detail * (self._album is not None))
+        image = blend.match_detail(image, *details, options.sharpen, most)
+        face = blend.into_region(image, compose_matrices(self._image_placed, record.matrix), region)
         wanted = far.statistic("grain")
         if wanted is not None:
             levels = grain.missing_grain(face, wanted * options.grain)

@@ -29,6 +29,9 @@ class ConvertOptions(Options):
     """Time to each side over which masks and sharpness are averaged, seconds."""
     smooth_color: Annotated[float, Between(0, 2)] = 0.4
     """Time to each side over which colour statistics are averaged, seconds."""
+    detail: Annotated[float, Between(0, 1)] = 1.0
+    """How much of what is finer than the network draws comes from those of the person's own pictures that are most like
+    the swap, share; 0: none."""
     sharpen: Annotated[float, Between(0, 3)] = 1.0
     """How far the swap's finest detail is brought to the level of the replaced face; 0: not at all, 1: fully."""
     grain: Annotated[float, Between(0, 2)] = 1.0

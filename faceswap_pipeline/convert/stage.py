@@ -8,7 +8,7 @@ compositors where they are asked for.
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from typing import Any
 from faceswap_pipeline import __version__, resources
 from faceswap_pipeline.array_folder import Checkpoint
 from faceswap_pipeline.convert.compare import Comparison
+from faceswap_pipeline.convert.detail import Album, make_album
 from faceswap_pipeline.convert.faces import FaceMixer, draw_oval
 from faceswap_pipeline.convert.inputs import (
     check_every_frame,
@@ -36,7 +37,7 @@ from faceswap_pipeline.convert.swapper import Swapper, load_swapper
 from faceswap_pipeline.convert.text import check_text
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import fit_pose, load_mean_face, project
-from faceswap_pipeline.errors import OptionError
+from faceswap_pipeline.errors import DatasetError, OptionError, RunError
 from faceswap_pipeline.imaging import Image
 from faceswap_pipeline.progress import Advance, Progress
 from faceswap_pipeline.provenance.credentials import FileSigner, Identity, own_identity, sign_file
@@ -87,6 +88,9 @@ class _Job:
     dataset: FaceDataset
     checkpoint: Checkpoint
     swapper: Swapper
+    album: Album | None
+    pictures: dict[str, str] | None
+    """Path and fingerprint of the dataset that the album is of."""
     options: ConvertOptions
     progress: Progress
     identity: Identity
@@ -133,14 +137,35 @@ def convert_video(
     if frames is not None:
         check_frames_folder(frames, len(targets))
     swapper, checkpoint = load_swapper(opened, other, options.batch)
-    job = _Job(opened, faces, checkpoint, swapper, options, progress or Progress(), identity, frames)
-    films = [_convert_source(job, *each) for each in zip(indexes, paths, targets, strict=True)]
+    progress = progress or Progress()
+    album, pictures, missing = _album(opened, other, swapper, options, progress)
+    job = _Job(opened, faces, checkpoint, swapper, album, pictures, options, progress, identity, frames)
+    films = [_convert_source(job, *each, missing) for each in zip(indexes, paths, targets, strict=True)]
     notes = dict.fromkeys(note for _, found in films for note in found)
     comparisons = tuple(map(_compare, targets)) if options.compare else ()
     return ConvertResult(tuple(targets), tuple(counts for counts, _ in films), tuple(notes), comparisons)
 
 
-def _convert_source(job: _Job, index: int, path: Path, target: Path) -> tuple[Counts, list[str]]:
+def _album(
+    run: TrainingRun, person: str, swapper: Swapper, options: ConvertOptions, progress: Progress
+) -> tuple[Album | None, dict[str, str] | None, list[str]]:
+    """Pictures of the person whose face comes in, what they are of, and what is to be said when there are none."""
+    if not options.detail:
+        return None, None, []
+    try:
+        with open_side(run, person, None) as dataset:
+            album = make_album(dataset, swapper, progress)
+            known = {"path": str(dataset.path), "dataset": dataset.fingerprint()}
+    except (DatasetError, RunError) as error:
+        return None, None, [f"the swap is as soft as the network draws it, without pictures of {person}: {error}"]
+    if album is None:
+        return None, None, [f"too few pictures of {person} for detail: the swap is as soft as the network draws it"]
+    return album, known, []
+
+
+def _convert_source(
+    job: _Job, index: int, path: Path, target: Path, missing: Sequence[str]
+) -> tuple[Counts, list[str]]:
     """Make one film from source `index` of the dataset, unless it is there already."""
     made = _made_before(job, index, target)
     if made is not None:
@@ -148,6 +173,7 @@ def _convert_source(job: _Job, index: int, path: Path, target: Path) -> tuple[Co
         return made
     make_folder(target.parent)
     mixer, notes = _mixer(job, index)
+    notes += missing
     rows = {row.frame: row.reason for row in job.dataset.frame_rows() if row.source == index}
     with ExitStack() as open_folders:
         work = _Work(job, index, path, target, open_folders)
@@ -227,7 +253,7 @@ def _mixer(job: _Job, index: int) -> tuple[FaceMixer, list[str]]:
         notes.append(f"{bare} of {len(records)} faces have no mask: an oval is used (`swap masks` makes better ones)")
     rate = job.dataset.sources[index].info.rate
     draw_face = _oval_drawer(job.dataset.crop_size) if bare else None
-    return FaceMixer(job.dataset, job.swapper, job.options, rate, draw_face), notes
+    return FaceMixer(job.dataset, job.swapper, job.options, rate, draw_face, job.album), notes
 
 
 def _oval_drawer(size: int) -> Callable[[FaceRecord], Image]:
@@ -366,6 +392,7 @@ def _job_values(job: _Job, index: int) -> dict[str, Any]:
         "dataset": job.dataset.fingerprint(),
         "checkpoint": job.checkpoint.sha256,
         "watermark": payload_of(job.checkpoint.sha256),
+        "detail_from": job.pictures["dataset"] if job.pictures else None,
         "options": job.options.to_json(),
     }
 

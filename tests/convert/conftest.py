@@ -129,6 +129,10 @@ class StandIn:
         image = np.clip(views + np.float32(self.change), -1, 1)
         return SwapOutput(image, np.ones((*image.shape[:3], 1), np.float32))
 
+    def redraw(self, crops: NDArray[np.uint8], masks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert masks.shape == crops.shape[:3]
+        return np.stack([to_float(network_view(crop, self.resolution, self.view)) for crop in crops])
+
 
 @dataclass(frozen=True)
 class Studio:
