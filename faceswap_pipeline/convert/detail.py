@@ -36,6 +36,8 @@ NEAREST = 5
 """Pictures that are mixed for eyes, and for the mouth."""
 _BAND = 0.02
 """Standard deviation of the blur that parts coarse (the network's) from fine (the pictures'), share of the side."""
+_TONE_BAND = 0.06
+"""The same for colour without luma: a network's irises have some of the old person's colour."""
 _TRUST = 0.2
 """Difference of the coarse colours, -1..1, at which a third of the fine band is taken: who never opened the mouth so
 far has no picture of it."""
@@ -58,7 +60,7 @@ class Album:
     """Pictures of one person in view space, and what the network draws for each."""
 
     fine: FloatImage
-    """(N, D, D, 3) what the pictures have that is finer than `_BAND`."""
+    """(N, D, D, 4) what the pictures have that is finer than `_BAND`, and 0..1 where it is face: hair stays behind."""
     coarse: FloatImage
     """(N, D, D, 3) the drawings without what is finer."""
     drawn: NDArray[np.float32]
@@ -89,17 +91,17 @@ class Album:
         large = _enlarge(image, self.side)
         if strength == 0:
             return large
-        grey, fine, coarse = _for_flow(image), np.zeros_like(large), np.zeros_like(large)
+        grey, fine, coarse = _for_flow(image), np.zeros((*large.shape[:2], 4), np.float32), np.zeros_like(large)
         flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         for index, (above, below) in self._shares(image).items():
             share = above * self.upper + below * (1 - self.upper)
             places = self._places(np.asarray(flow_of.calc(grey, self.grey[index], _no_flow())))
             for total, part in ((fine, self.fine), (coarse, self.coarse)):
                 total += share * _at(part[index], places)
-        own = blur(large, _BAND * self.side)
-        apart = np.abs(own - coarse).mean(-1)
-        taken = np.float32(strength) * np.exp(-np.square(blur(apart, _BAND * self.side / 2) / _TRUST))[..., None]
-        return np.asarray(np.clip(own + taken * fine + (1 - taken) * (large - own), -1, 1), np.float32)
+        own = _coarse(large)
+        apart = blur(np.abs(own - coarse).mean(-1), _BAND * self.side / 2)
+        taken = np.float32(strength) * np.exp(-np.square(apart / _TRUST))[..., None] * fine[..., 3:]
+        return np.asarray(np.clip(own + taken * fine[..., :3] + (1 - taken) * (large - own), -1, 1), np.float32)
 
     def _shares(self, image: FloatImage) -> dict[int, tuple[float, float]]:
         """The pictures most like a swap, and how much of each is taken above the nose and below; each sums to 1.
@@ -143,11 +145,11 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         parts = []
         for crop, mask, drawing in zip(crops, masks, drawn, strict=True):
             picture = to_float(warp(crop, to_side, (side, side), "cubic", "replicate"))
-            inside = warp(mask, to_side, (side, side), "linear", "zero") > 127
-            large = _enlarge(drawing, side)
-            coarse = blur(picture, _BAND * side)
+            face = warp(mask, to_side, (side, side), "linear", "zero") / np.float32(255)
+            large, coarse, inside = _enlarge(drawing, side), _coarse(picture), face > 0.5
             gain = (large[inside].std(0) + 0.01) / (coarse[inside].std(0) + 0.01) if inside.any() else 1.0
-            parts.append(((picture - coarse) * np.float32(gain), blur(large, _BAND * side), _for_flow(drawing)))
+            fine = (picture - coarse) * np.float32(gain)
+            parts.append((np.dstack([fine, blur(face, _BAND * side)]), _coarse(large), _for_flow(drawing)))
             advance(1)
     fine, coarse, grey = (np.stack(part) for part in zip(*parts, strict=True))
     weights, upper = _parts_of_face(dataset, records, to_view, resolution, side)
@@ -201,6 +203,13 @@ def _to_side(crop_size: int, resolution: int, view: View, side: int) -> NDArray[
     return compose_matrices([[scale, 0, shift], [0, scale, shift]], view_matrix(crop_size, resolution, view))
 
 
+def _coarse(image: FloatImage) -> FloatImage:
+    """(D, D, 3) without what is fine; it is linear."""
+    luma = image @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    smooth = blur(luma[..., 0], _BAND * len(image))[..., None]
+    return smooth + blur(image - luma, _TONE_BAND * len(image))
+
+
 def _enlarge(image: FloatImage, side: int) -> FloatImage:
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
 
@@ -216,5 +225,5 @@ def _no_flow() -> NDArray[np.float32]:
 
 
 def _at(image: FloatImage, places: NDArray[np.float32]) -> FloatImage:
-    """`image` (D, D, 3) at places (D, D, 2) x y px, bilinear, the border repeated."""
+    """`image` (D, D, C) at places (D, D, 2) x y px, bilinear, the border repeated."""
     return np.asarray(cv2.remap(image, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)  # pyright: ignore[reportCallIssue, reportArgumentType]
