@@ -49,6 +49,8 @@ _FALL = 0.3
 """How much further than the nearest one, as a share of its distance, a picture is that counts a third of it."""
 _LEAST = 0.1
 """What counts less than this share of the nearest one is not worth a flow."""
+_ALIKE = 0.9
+"""From this share of the nearest one on pictures are as good as the same, and it does not matter which are taken."""
 _FEATURES = 10.0
 """How much more a pixel of eyes and mouth counts in a comparison than another of the face."""
 _SEAM = 0.06
@@ -115,7 +117,8 @@ class Album:
             near = np.argsort(distance, kind="stable")[: NEAREST + 1]
             least = distance[near[0]]
             share = np.exp(-(distance[near] - least) / (_FALL * least + 1e-9))
-            share = np.maximum(share - max(_LEAST, share[-1] if len(near) > NEAREST else 0), 0)
+            next_one = min(float(share[-1]), _ALIKE) if len(near) > NEAREST else 0.0
+            share = np.maximum(share - max(_LEAST, next_one), 0)
             for index, value in zip(near, share / share.sum(), strict=True):
                 if value > 0:
                     found.setdefault(int(index), [0.0, 0.0])[part] = float(value)

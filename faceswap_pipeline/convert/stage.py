@@ -51,7 +51,7 @@ from faceswap_pipeline.video.reader import read_frames
 from faceswap_pipeline.video.writer import join_segments
 
 FORMAT = "faceswap-conversion"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from faceswap_pipeline.errors import DatasetError, OptionError, RunError, VideoE
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.video.info import VideoInfo, file_sha256, probe
 
-SIDECAR_FORMAT, SIDECAR_VERSION = "faceswap-conversion", 2
+SIDECAR_FORMAT, SIDECAR_VERSION = "faceswap-conversion", 3
 _NEEDED = ("source", "input", "faces", "run", "options", "frames")
 
 

@@ -26,9 +26,11 @@ from faceswap_pipeline.video.reader import read_frames
 from faceswap_pipeline.video.writer import VideoWriter
 from tests.convert.conftest import CROP, FRAMES, HEIGHT, NO_FACE, WIDTH, draw_frame, make_record, write_dataset
 
-FAST = ConvertOptions(preset="ultrafast", quality=10, segment_seconds=0.6, smooth_color=0.12, batch=8, color="none")
+PLAIN = {"color": "none", "detail": 0.0}
+FAST = ConvertOptions(preset="ultrafast", quality=10, segment_seconds=0.6, smooth_color=0.12, batch=8, **PLAIN)
 """Segments of 15 frames; the stand-in's change stays to be seen."""
-MATCHED = replace(FAST, color="reinhard")
+DETAILED = replace(FAST, detail=1.0)
+MATCHED = replace(DETAILED, color="reinhard")
 
 
 def planes(path: Path) -> list[list[np.ndarray]]:
@@ -58,7 +60,7 @@ class Stop(Progress):
         from contextlib import contextmanager
 
         def advance(amount):
-            self.after -= 1
+            self.after -= name.startswith("converting")
             if self.after < 0:
                 raise KeyboardInterrupt
 
@@ -200,6 +202,21 @@ def test_made_again_it_does_nothing_and_a_new_one_keeps_the_old(studio):
     assert (studio.folder / "video_a_swapped.1.mp4").read_bytes() == old
     assert json.loads((studio.folder / "video_a_swapped.1.json").read_text())["options"] == FAST.to_json()
     assert first.films[0].read_bytes() != old
+
+
+def test_without_pictures_of_the_other_person_the_film_is_made_and_says_so(studio):
+    made = convert_video(studio.run, studio.folder, DETAILED)
+    sidecar = json.loads((studio.folder / "video_a_swapped.json").read_text())
+    with FaceDataset.open(studio.faces) as dataset:
+        assert sidecar["detail_from"] == dataset.fingerprint() and not made.notes
+    manifest = json.loads((studio.run / "run.json").read_text())
+    manifest["b"] = {**manifest["b"], "path": str(studio.folder / "gone")}
+    (studio.run / "run.json").write_text(json.dumps(manifest))
+    soft = convert_video(studio.run, studio.folder, DETAILED)
+    assert any("without pictures of b" in note and "gone" in note for note in soft.notes)
+    assert json.loads((studio.folder / "video_a_swapped.json").read_text())["detail_from"] is None
+    assert (studio.folder / "video_a_swapped.1.mp4").exists(), "the film with detail is kept"
+    assert not convert_video(studio.run, studio.folder, FAST).notes, "none were asked for"
 
 
 def test_the_batch_is_kept_to(studio):

@@ -72,6 +72,13 @@ def test_a_face_does_not_depend_on_its_batch(arrays, crops, masks):
     assert swapper.swap(crops[:0], masks[:0]).image.shape == (0, 16, 16, 3)
 
 
+def test_the_wanted_persons_own_faces_do_not_take_the_way_from_the_others_codes(networks, arrays, crops, masks):
+    way = {**arrays, "shift/shift/shift": np.full(RECIPE.network.latent, 3.0, np.float32)}
+    plain, moved = (NetworkSwapper(RECIPE, each, "b", 8) for each in (arrays, way))
+    np.testing.assert_array_equal(moved.redraw(crops, masks), plain.swap(crops, masks).image)
+    assert np.abs(moved.swap(crops, masks).image - plain.swap(crops, masks).image).max() > 1e-3
+
+
 def test_weights_of_another_recipe_are_refused(arrays):
     smaller = {name: value[..., :-1] for name, value in arrays.items()}
     with pytest.raises(WeightsError, match="expected shape"):

@@ -1,0 +1,138 @@
+"""A swap gets what is finer than the network draws from the wanted person's own pictures."""
+
+import dataclasses
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from faceswap_pipeline.convert import detail
+from faceswap_pipeline.dataset import FaceDataset, FrameRow, Source
+from faceswap_pipeline.imaging import blur, network_view, to_float
+from faceswap_pipeline.progress import Progress
+from faceswap_pipeline.video.info import file_sha256, probe
+from tests.convert.conftest import RATE, StandIn, make_record, write_clip
+
+CROP, MOUTHS = 192, 12
+
+
+def draw_face(mouth: float, lashes: int = 230) -> np.ndarray:
+    """A crop (S, S, 3) whose mouth is open by 0..1, with lines of one pixel beside eyes and mouth."""
+    image = np.full((CROP, CROP, 3), (200, 150, 120), np.uint8)
+    for x in (72, 120):
+        cv2.ellipse(image, (x, 80), (14, 7), 0, 0, 360, (60, 40, 40), -1)
+        for line in range(-12, 13, 4):
+            cv2.line(image, (x + line, 66), (x + line, 72), (lashes, lashes, lashes), 1)
+    cv2.ellipse(image, (96, 126), (22, round(3 + 12 * mouth)), 0, 0, 360, (70, 30, 40), -1)
+    for line in range(-18, 19, 6):
+        cv2.line(image, (96 + line, 121), (96 + line, 131), (240, 240, 240), 1)
+    return image
+
+
+class Blurring(StandIn):
+    """A network that draws what it is given, soft."""
+
+    def redraw(self, crops, masks):
+        return np.stack([self.draw(crop) for crop in crops])
+
+    def draw(self, crop):
+        return blur(to_float(network_view(crop, self.resolution, self.view)), 1.5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A dataset of one person whose mouth is open by 0, 1/11, ... 1."""
+    folder = tmp_path_factory.mktemp("album")
+    write_clip(folder / "video.mp4")
+    source = Source("video.mp4", file_sha256(folder / "video.mp4"), probe(folder / "video.mp4"))
+    oval = np.zeros((CROP, CROP), np.uint8)
+    cv2.ellipse(oval, (96, 96), (56, 66), 0, 0, 360, 255, -1)
+    with FaceDataset.create(folder / "faces", [source], CROP, "t-1", 1.56, {}) as made:
+        for frame in range(MOUTHS):
+            record = make_record(frame, 0, CROP)
+            made.append(record, draw_face(frame / (MOUTHS - 1)))
+            made.write_mask("face", record, oval, "landmarks", 1.0)
+        made.finish(FrameRow(0, frame, Fraction(frame, RATE), 1, "") for frame in range(MOUTHS))
+    return folder / "faces"
+
+
+@pytest.fixture(scope="module")
+def album(folder):
+    with FaceDataset.open(folder) as dataset:
+        made = detail.make_album(dataset, Blurring(), Progress())
+    assert made is not None
+    return made
+
+
+def seen(crop, album):
+    """What of a crop lies where the album's pictures lie."""
+    return cv2.warpAffine(to_float(crop), album.matrix(CROP, Blurring().view), (album.side, album.side))
+
+
+def error(image, truth):
+    """Inside the face."""
+    side = len(truth)
+    middle = slice(side // 4, 3 * side // 4)
+    return float(np.abs(image - truth)[middle, middle].mean())
+
+
+@pytest.mark.parametrize("mouth", [0.0, 0.48, 1.0])
+def test_what_the_network_smears_comes_back(album, mouth):
+    crop = draw_face(mouth)
+    drawn, truth = Blurring().draw(crop), seen(crop, album)
+    plain, half, whole = (album.add_detail(drawn, strength) for strength in (0.0, 0.5, 1.0))
+    assert whole.shape == (album.side, album.side, 3) and whole.dtype == np.float32 and album.side == 2 * 64
+    assert error(whole, truth) < 0.6 * error(plain, truth)
+    assert error(whole, truth) < error(half, truth) < error(plain, truth)
+    np.testing.assert_allclose(plain, cv2.resize(drawn, (album.side, album.side), interpolation=cv2.INTER_CUBIC))
+
+
+def test_a_face_that_has_moved_gets_its_detail_where_it_is(album):
+    crop = np.roll(draw_face(0.5), (3, 4), (0, 1))
+    drawn, truth = Blurring().draw(crop), seen(crop, album)
+    assert error(album.add_detail(drawn, 1.0), truth) < 0.75 * error(album.add_detail(drawn, 0.0), truth)
+
+
+def test_what_no_picture_is_like_stays_as_it_is_drawn(album):
+    crop = draw_face(0.5)
+    cv2.rectangle(crop, (60, 105), (135, 150), (20, 20, 220), -1)
+    drawn = Blurring().draw(crop)
+    change = np.abs(album.add_detail(drawn, 1.0) - album.add_detail(drawn, 0.0))
+    inside = album.matrix(CROP, Blurring().view) @ [96, 128, 1]
+    x, y = np.rint(inside).astype(int)
+    assert change[y - 8 : y + 8, x - 20 : x + 20].max() < 0.05 < 0.2 < change[: y - 30].max()
+
+
+def test_no_picture_comes_or_goes_at_once(album):
+    first, second = (Blurring().draw(draw_face(mouth)) for mouth in (4 / 11, 5 / 11))
+    pieces = []
+    for part in np.linspace(0, 1, 41):
+        shares = album._shares((1 - part) * first + np.float32(part) * second)
+        assert np.allclose(np.sum(list(shares.values()), 0), 1)
+        pieces.append([shares.get(index, (0.0, 0.0)) for index in range(MOUTHS)])
+    assert pieces[0][4][1] > 0.99 < pieces[-1][5][1]
+    steps = np.abs(np.diff(np.array(pieces)[:, :, 1], axis=0))
+    assert steps.max() < 0.25, "of one fortieth of the way from picture to picture"
+
+
+def test_pictures_that_are_all_alike_share(folder):
+    with FaceDataset.open(folder) as dataset:
+        dataset.records[:] = dataset.records[:1] * MOUTHS
+        made = detail.make_album(dataset, Blurring(), Progress())
+    assert made is not None
+    shares = made._shares(Blurring().draw(draw_face(0.0)))
+    assert np.allclose(np.sum(list(shares.values()), 0), 1)
+    assert np.isfinite(made.add_detail(Blurring().draw(draw_face(0.3)), 1.0)).all()
+
+
+def test_of_each_stretch_the_sharpest_is_kept():
+    records = [dataclasses.replace(make_record(frame, 0), sharpness=float(frame % 4)) for frame in range(12)]
+    assert [record.frame for record in detail.choose_pictures(records, 3)] == [3, 7, 11]
+    assert detail.choose_pictures(records, 50) == records
+
+
+def test_a_handful_of_pictures_is_no_album(folder):
+    with FaceDataset.open(folder) as dataset:
+        dataset.records[detail.FEWEST_PICTURES - 1 :] = []
+        assert detail.make_album(dataset, Blurring(), Progress()) is None
