@@ -13,7 +13,7 @@ from faceswap_pipeline.errors import DatasetError, OptionError, RunError, VideoE
 from faceswap_pipeline.run import TrainingRun
 from faceswap_pipeline.video.info import VideoInfo, file_sha256, probe
 
-SIDECAR_FORMAT, SIDECAR_VERSION = "faceswap-conversion", 3
+SIDECAR_FORMAT, SIDECAR_VERSIONS = "faceswap-conversion", (2, 3)
 _NEEDED = ("source", "input", "faces", "run", "options", "frames")
 
 
@@ -92,8 +92,9 @@ def read_sidecar(film: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise VideoError(f"{path} is damaged ({error}): convert again") from error
     found = (values.get("format"), values.get("version")) if isinstance(values, dict) else None
-    if found != (SIDECAR_FORMAT, SIDECAR_VERSION):
-        raise VideoError(f"{path} is {found}, expected ({SIDECAR_FORMAT!r}, {SIDECAR_VERSION}): convert again")
+    if found not in [(SIDECAR_FORMAT, version) for version in SIDECAR_VERSIONS]:
+        versions = " or ".join(map(str, SIDECAR_VERSIONS))
+        raise VideoError(f"{path} is {found}, expected ({SIDECAR_FORMAT!r}, {versions}): convert again")
     missing = [name for name in _NEEDED if name not in values]
     if missing:
         raise VideoError(f"{path} is damaged ('{missing[0]}' is missing): convert again")

@@ -120,7 +120,7 @@ def studio(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Path:
     film = write_clip(folder / "video_a_swapped.mp4", frames, quality=20)
     sidecar = {
         "format": "faceswap-conversion",
-        "version": 2,
+        "version": 3,
         "source": file_sha256(pair / "video_a.mp4"),
         "dataset": clips.faces.fingerprint(),
         "input": "video_a.mp4",
