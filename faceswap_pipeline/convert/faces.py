@@ -6,7 +6,6 @@ frames around it (`paint`), so that any stretch of a film can be made alone and 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -119,10 +118,11 @@ class FaceMixer:
         masks = np.stack([self._face_mask(record) for record in records])
         made = self._swapper.swap(np.stack([cut.crop for cut in cuts]), masks)
         grains = grain.measure_grain([cut.skin for cut in cuts])
-        crops, alphas = [cut.crop for cut in cuts], made.alpha[..., 0]
-        with ThreadPoolExecutor(thread_name_prefix="look") as pool:
-            looks = pool.map(self._look_at, records, crops, masks, made.image, alphas, grains)
-            return {(record.track, record.frame): look for record, look in zip(records, looks, strict=True)}
+        parts = zip(records, cuts, masks, made.image, made.alpha, grains, strict=True)
+        return {
+            (record.track, record.frame): self._look_at(record, cut.crop, mask, image, alpha[..., 0], level)
+            for record, cut, mask, image, alpha, level in parts
+        }
 
     def _look_at(
         self, record: FaceRecord, crop: Image, mask: Image, image: FloatImage, alpha: FloatImage, level: Vector | None

@@ -140,6 +140,11 @@ def test_what_does_not_belong_to_the_film_is_refused(elsewhere: Path, values, er
         open_inputs(spoil(elsewhere, **values))
 
 
+def test_a_film_of_the_version_before_is_still_read(elsewhere: Path) -> None:
+    film = spoil(elsewhere, version=2)
+    assert open_inputs(film).film == film
+
+
 def test_a_mask_needs_a_true_swap(studio: Path) -> None:
     with pytest.raises(OptionError, match="--truth"):
         open_inputs(studio / "video_a_swapped.mp4", mask=studio / "truth_mask.mp4")
