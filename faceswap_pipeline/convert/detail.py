@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.geometry import compose_matrices, transform_points
-from faceswap_pipeline.imaging import FloatImage, View, blur, to_float, view_matrix, warp
+from faceswap_pipeline.imaging import FloatImage, View, blur, resize, to_float, view_matrix, warp
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.records import FaceRecord
 
@@ -90,7 +90,7 @@ class Album:
 
         With `strength` 0 it is enlarged, no more; where no picture is like it, it also keeps its own.
         """
-        large = _enlarge(image, self.side)
+        large = resize(image, (self.side, self.side))
         if strength == 0:
             return large
         grey, fine, coarse = _for_flow(image), np.zeros((*large.shape[:2], 4), np.float32), np.zeros_like(large)
@@ -149,7 +149,7 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         for crop, mask, drawing in zip(crops, masks, drawn, strict=True):
             picture = to_float(warp(crop, to_side, (side, side), "cubic", "replicate"))
             face = warp(mask, to_side, (side, side), "linear", "zero") / np.float32(255)
-            large, coarse, inside = _enlarge(drawing, side), _coarse(picture), face > 0.5
+            large, coarse, inside = resize(drawing, (side, side)), _coarse(picture), face > 0.5
             gain = (large[inside].std(0) + 0.01) / (coarse[inside].std(0) + 0.01) if inside.any() else 1.0
             fine = (picture - coarse) * np.float32(gain)
             parts.append((np.dstack([fine, blur(face, _BAND * side)]), _coarse(large), _for_flow(drawing)))
@@ -213,14 +213,10 @@ def _coarse(image: FloatImage) -> FloatImage:
     return smooth + blur(image - luma, _TONE_BAND * len(image))
 
 
-def _enlarge(image: FloatImage, side: int) -> FloatImage:
-    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
-
-
 def _for_flow(image: FloatImage) -> NDArray[np.uint8]:
     """The luma of (R, R, 3) RGB -1..1 at the size of the flow."""
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return np.clip(np.rint((_enlarge(luma, _FLOW_SIDE) + 1) * 127.5), 0, 255).astype(np.uint8)
+    return np.clip(np.rint((resize(luma, (_FLOW_SIDE, _FLOW_SIDE)) + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
 def _no_flow() -> NDArray[np.float32]:

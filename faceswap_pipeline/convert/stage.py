@@ -89,8 +89,8 @@ class _Job:
     checkpoint: Checkpoint
     swapper: Swapper
     album: Album | None
-    pictures: dict[str, str] | None
-    """Path and fingerprint of the dataset that the album is of."""
+    pictures: str | None
+    """Fingerprint of the dataset that the album is of."""
     options: ConvertOptions
     progress: Progress
     identity: Identity
@@ -148,14 +148,14 @@ def convert_video(
 
 def _album(
     run: TrainingRun, person: str, swapper: Swapper, options: ConvertOptions, progress: Progress
-) -> tuple[Album | None, dict[str, str] | None, list[str]]:
+) -> tuple[Album | None, str | None, list[str]]:
     """Pictures of the person whose face comes in, what they are of, and what is to be said when there are none."""
     if not options.detail:
         return None, None, []
     try:
         with open_side(run, person, None) as dataset:
             album = make_album(dataset, swapper, progress)
-            known = {"path": str(dataset.path), "dataset": dataset.fingerprint()}
+            known = dataset.fingerprint()
     except (DatasetError, RunError) as error:
         return None, None, [f"the swap is as soft as the network draws it, without pictures of {person}: {error}"]
     if album is None:
@@ -392,7 +392,7 @@ def _job_values(job: _Job, index: int) -> dict[str, Any]:
         "dataset": job.dataset.fingerprint(),
         "checkpoint": job.checkpoint.sha256,
         "watermark": payload_of(job.checkpoint.sha256),
-        "detail_from": job.pictures["dataset"] if job.pictures else None,
+        "detail_from": job.pictures,
         "options": job.options.to_json(),
     }
 
