@@ -13,7 +13,7 @@ super-resolution"); the flow is that of Kroeger et al. 2016 ("Fast optical flow 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.geometry import compose_matrices, transform_points
-from faceswap_pipeline.imaging import FloatImage, View, blur, resize, to_float, view_matrix, warp
+from faceswap_pipeline.imaging import FloatImage, Image, View, blur, resize, to_float, to_uint8, view_matrix, warp
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.records import FaceRecord
 
 PICTURES = 200
-"""How many of a person's pictures are kept; each takes about a megabyte."""
+"""How many of a person's pictures are kept; each takes some 300 kB."""
 FEWEST_PICTURES = 8
 """Of fewer none is like anything."""
 LARGEST_SIDE = 384
@@ -42,7 +42,11 @@ _TRUST = 0.2
 """Difference of the coarse colours, -1..1, at which a third of the fine band is taken: who never opened the mouth so
 far has no picture of it."""
 _FLOW_SIDE = 96
-"""Pixels along a side at which the flow is found: there is nothing finer in a drawing."""
+"""F, pixels along a side at which the flow is found: there is nothing finer in a drawing."""
+_COMPARED_SIDE = 32
+"""C, pixels along a side at which drawings are compared: they differ in what is large."""
+_MOST = 0.5
+"""Largest value of the fine band that is kept, RGB -1..1; it is stored as bytes."""
 _FLOW_BLUR = 2.0
 """Standard deviation of the flow's blur at that size, px."""
 _FALL = 0.3
@@ -61,49 +65,53 @@ _SEAM = 0.06
 class Album:
     """Pictures of one person in view space, and what the network draws for each."""
 
-    fine: FloatImage
-    """(N, D, D, 4) what the pictures have that is finer than `_BAND`, and 0..1 where it is face: hair stays behind."""
+    fine: Image
+    """(N, D, D, 4) what the pictures have that is finer than `_BAND`, 0..255 for `_MOST` to both sides, and where
+    they are face, 0..255: hair stays behind."""
     coarse: FloatImage
-    """(N, D, D, 3) the drawings without what is finer."""
-    drawn: NDArray[np.float32]
-    """(2, N, R * R * 3) the drawings, RGB -1..1, times `roots`, so that their distances are weighted ones."""
-    lengths: NDArray[np.float32]
-    """(2, N) the squares of those."""
-    grey: NDArray[np.uint8]
+    """(N, F, F, 3) the drawings without what is finer."""
+    grey: Image
     """(N, F, F) the drawings for the flow."""
+    drawn: NDArray[np.float32]
+    """(2, N, C * C * 3) the drawings, RGB -1..1, times `roots`, so that their distances are weighted ones."""
     roots: NDArray[np.float32]
-    """(2, R, R, 1) roots of what counts in a comparison, above the nose and below; each sums to 1."""
-    upper: FloatImage
-    """(D, D, 1) 0..1, what is taken from the pictures chosen above the nose."""
+    """(2, C, C, 1) roots of what counts in a comparison, above the nose's tip and below; each sums to 1."""
+    nose: float
+    """Height of the nose's tip, 0 at the top to 1."""
+    resolution: int
+    """R."""
 
     @property
     def side(self) -> int:
         """D."""
-        return self.upper.shape[0]
+        return self.fine.shape[1]
 
     def matrix(self, crop_size: int, view: View) -> NDArray[np.float64]:
         """Pixels of crops (S, S) -> pixels of the album's pictures, (2, 3)."""
-        return _to_side(crop_size, self.roots.shape[1], view, self.side)
+        return _to_side(crop_size, self.resolution, view, self.side)
 
     def add_detail(self, image: FloatImage, strength: float) -> FloatImage:
         """A swap (R, R, 3) RGB -1..1 as (D, D, 3), its fine band from the pictures.
 
         With `strength` 0 it is enlarged, no more; where no picture is like it, it also keeps its own.
         """
-        large = resize(image, (self.side, self.side))
+        whole = (self.side, self.side)
+        large = resize(image, whole)
         if strength == 0:
             return large
-        grey, fine, coarse = _for_flow(image), np.zeros((*large.shape[:2], 4), np.float32), np.zeros_like(large)
+        drawing = resize(image, (_FLOW_SIDE, _FLOW_SIDE))
+        grey, own = _grey(drawing), _coarse(drawing)
         flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        for index, (above, below) in self._shares(image).items():
-            share = above * self.upper + below * (1 - self.upper)
-            places = self._places(np.asarray(flow_of.calc(grey, self.grey[index], _no_flow())))
-            for total, part in ((fine, self.fine), (coarse, self.coarse)):
-                total += share * _at(part[index], places)
-        own = _coarse(large)
-        apart = blur(np.abs(own - coarse).mean(-1), _BAND * self.side / 2)
-        taken = np.float32(strength) * np.exp(-np.square(apart / _TRUST))[..., None] * fine[..., 3:]
-        return np.asarray(np.clip(own + taken * fine[..., :3] + (1 - taken) * (large - own), -1, 1), np.float32)
+        placed = [
+            _Placed(index, blur(np.asarray(flow_of.calc(grey, self.grey[index], _no_flow())), _FLOW_BLUR), shares)
+            for index, shares in self._shares(image).items()
+        ]
+        fine, coarse = _mixed(self.fine, placed, self.nose), _mixed(self.coarse, placed, self.nose)
+        apart = blur(np.abs(own - coarse).mean(-1), _BAND * _FLOW_SIDE / 2)
+        trusted = resize(np.float32(strength) * np.exp(-np.square(apart / _TRUST)), whole)
+        taken = trusted[..., None] * fine[..., 3:] * np.float32(1 / 255)
+        wanted = to_float(fine[..., :3]) * np.float32(_MOST)
+        return np.asarray(np.clip(large + taken * (wanted - (large - resize(own, whole))), -1, 1), np.float32)
 
     def _shares(self, image: FloatImage) -> dict[int, tuple[float, float]]:
         """The pictures most like a swap, and how much of each is taken above the nose and below; each sums to 1.
@@ -111,9 +119,9 @@ class Album:
         A share falls to nought before a picture drops out of the nearest, so that no picture comes or goes at once.
         """
         found: dict[int, list[float]] = {}
-        for part, (drawn, lengths, roots) in enumerate(zip(self.drawn, self.lengths, self.roots, strict=True)):
-            looked_for = (image * roots).ravel()
-            distance = np.maximum(lengths - 2 * drawn @ looked_for + looked_for @ looked_for, 0)
+        small = resize(image, self.roots.shape[1:3])
+        for part, (drawn, roots) in enumerate(zip(self.drawn, self.roots, strict=True)):
+            distance = np.square(drawn - (small * roots).ravel()).sum(-1)
             near = np.argsort(distance, kind="stable")[: NEAREST + 1]
             least = distance[near[0]]
             share = np.exp(-(distance[near] - least) / (_FALL * least + 1e-9))
@@ -124,12 +132,32 @@ class Album:
                     found.setdefault(int(index), [0.0, 0.0])[part] = float(value)
         return {index: (above, below) for index, (above, below) in found.items()}
 
-    def _places(self, flow: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Where in a picture (D, D, 2) x y px each pixel of the swap lies."""
-        scale = self.side / _FLOW_SIDE
-        axis = np.arange(self.side, dtype=np.float32)
-        grid = np.stack(np.meshgrid(axis, axis), -1)
-        return grid + cv2.resize(blur(flow, _FLOW_BLUR), (self.side, self.side)) * np.float32(scale)
+
+class _Placed(NamedTuple):
+    """One of an album's pictures as it is used for a swap."""
+
+    index: int
+    flow: FloatImage
+    """(F, F, 2) x y px of F, from each place in the swap to the same in the picture."""
+    shares: tuple[float, float]
+    """How much of the mean it is above the nose's tip and below."""
+
+
+def _mixed(pictures: NDArray, placed: Sequence[_Placed], nose: float) -> FloatImage:
+    """The mean of pictures (N, D, D, C), each brought into place, one above the nose and one below."""
+    side = pictures.shape[1]
+    axis = np.arange(side, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis), -1)
+    means, total = np.zeros((2, *pictures.shape[1:]), np.float32), [0.0, 0.0]
+    for index, flow, shares in placed:
+        there = grid + cv2.resize(flow, (side, side)) * np.float32(side / _FLOW_SIDE)
+        picture = cv2.remap(pictures[index], there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for part, share in enumerate(shares):
+            if share > 0:
+                total[part] += share
+                cv2.accumulateWeighted(picture, means[part], share / total[part])
+    above, below = means
+    return below + _above(nose, side) * (above - below)
 
 
 def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Album | None:
@@ -140,7 +168,7 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         return None
     size, resolution, view = dataset.crop_size, swapper.resolution, swapper.view
     side = min(max(1, round(size * max(view) / resolution)), max(1, LARGEST_SIDE // resolution)) * resolution
-    to_view, to_side = view_matrix(size, resolution, view), _to_side(size, resolution, view, side)
+    to_side = _to_side(size, resolution, view, side)
     crops = np.stack([dataset.crop(record) for record in records])
     masks = np.stack([dataset.mask(record, "face") for record in records])
     with progress.phase(f"pictures of {dataset.path.name} for detail", len(records), "faces") as advance:
@@ -148,17 +176,19 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         parts = []
         for crop, mask, drawing in zip(crops, masks, drawn, strict=True):
             picture = to_float(warp(crop, to_side, (side, side), "cubic", "replicate"))
-            face = warp(mask, to_side, (side, side), "linear", "zero") / np.float32(255)
-            large, coarse, inside = resize(drawing, (side, side)), _coarse(picture), face > 0.5
+            face = warp(mask, to_side, (side, side), "linear", "zero")
+            large, coarse, inside = resize(drawing, (side, side)), _coarse(picture), face > 127
             gain = (large[inside].std(0) + 0.01) / (coarse[inside].std(0) + 0.01) if inside.any() else 1.0
-            fine = (picture - coarse) * np.float32(gain)
-            parts.append((np.dstack([fine, blur(face, _BAND * side)]), _coarse(large), _for_flow(drawing)))
+            fine = to_uint8((picture - coarse) * gain / _MOST)
+            small = resize(drawing, (_FLOW_SIDE, _FLOW_SIDE))
+            parts.append((np.dstack([fine, blur(face, _BAND * side)]), _coarse(small), _grey(small)))
             advance(1)
     fine, coarse, grey = (np.stack(part) for part in zip(*parts, strict=True))
-    weights, upper = _parts_of_face(dataset, records, to_view, resolution, side)
+    weights, nose = _parts_of_face(dataset, records, view_matrix(size, _COMPARED_SIDE, view))
     roots = np.sqrt(weights)[..., None]
-    weighted = np.stack([(drawn * root).reshape(len(drawn), -1) for root in roots])
-    return Album(fine, coarse, weighted, (weighted**2).sum(-1), grey, roots, upper)
+    compared = np.stack([resize(drawing, (_COMPARED_SIDE, _COMPARED_SIDE)) for drawing in drawn])
+    weighted = np.stack([(compared * root).reshape(len(drawn), -1) for root in roots])
+    return Album(fine, coarse, grey, weighted, roots, nose, resolution)
 
 
 def choose_pictures(records: Sequence[FaceRecord], count: int) -> list[FaceRecord]:
@@ -169,34 +199,34 @@ def choose_pictures(records: Sequence[FaceRecord], count: int) -> list[FaceRecor
 
 
 def _parts_of_face(
-    dataset: FaceDataset, records: Sequence[FaceRecord], to_view: NDArray, resolution: int, side: int
-) -> tuple[NDArray[np.float32], FloatImage]:
-    """What counts in a comparison (2, R, R), and `Album.upper`: a person's eyes and mouth, parted at the nose's tip."""
+    dataset: FaceDataset, records: Sequence[FaceRecord], to_view: NDArray
+) -> tuple[NDArray[np.float32], float]:
+    """What counts in a comparison (2, C, C), a person's eyes and mouth before all; and the height of the nose's tip."""
+    size = (_COMPARED_SIDE, _COMPARED_SIDE)
 
     def usual(kind: str) -> NDArray[np.floating[Any]]:
         masks = [dataset.mask(record, kind) for record in records if dataset.has_mask(record, kind)]
         if not masks:
-            return np.full((resolution, resolution), float(kind == "face"), np.float32)
-        views = [warp(mask, to_view, (resolution, resolution), "linear", "zero") for mask in masks]
-        return np.asarray(np.mean(views, 0)) / 255
+            return np.full(size, float(kind == "face"), np.float32)
+        return np.asarray(np.mean([warp(mask, to_view, size, "linear", "zero") for mask in masks], 0)) / 255
 
     noses = [transform_points(compose_matrices(to_view, record.matrix), record.landmarks)[2, 1] for record in records]
-    nose = (float(np.median(noses)) + 0.5) / resolution
-
-    def above(size: int) -> NDArray[Any]:
-        height = (np.arange(size, dtype=np.float32) + 0.5) / size
-        ramp = np.clip((nose + _SEAM - height) / (2 * _SEAM), 0, 1)
-        return np.repeat(ramp[:, None], size, 1)
-
-    face, upper = usual("face"), above(resolution)
+    nose = (float(np.median(noses)) + 0.5) / _COMPARED_SIDE
+    face, upper = usual("face"), _above(nose, _COMPARED_SIDE)[..., 0]
     weights = np.stack(
         [
-            (1 + _FEATURES * blur(usual(kind), 0.03 * resolution)) * part * (face + np.float32(1e-3))
+            (1 + _FEATURES * blur(usual(kind), 0.03 * _COMPARED_SIDE)) * part * (face + np.float32(1e-3))
             for kind, part in (("eyes", upper), ("mouth", 1 - upper))
         ]
     )
-    weights = (weights / weights.sum((1, 2), keepdims=True)).astype(np.float32)
-    return weights, above(side)[..., None].astype(np.float32)
+    return (weights / weights.sum((1, 2), keepdims=True)).astype(np.float32), nose
+
+
+def _above(nose: float, side: int) -> FloatImage:
+    """(side, 1, 1) 0..1, how much of each row is above the nose's tip."""
+    height = (np.arange(side, dtype=np.float32) + 0.5) / side
+    ramp = np.clip((nose + _SEAM - height) / (2 * _SEAM), 0, 1)
+    return ramp.astype(np.float32)[:, None, None]
 
 
 def _to_side(crop_size: int, resolution: int, view: View, side: int) -> NDArray[np.float64]:
@@ -213,16 +243,10 @@ def _coarse(image: FloatImage) -> FloatImage:
     return smooth + blur(image - luma, _TONE_BAND * len(image))
 
 
-def _for_flow(image: FloatImage) -> NDArray[np.uint8]:
-    """The luma of (R, R, 3) RGB -1..1 at the size of the flow."""
-    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return np.clip(np.rint((resize(luma, (_FLOW_SIDE, _FLOW_SIDE)) + 1) * 127.5), 0, 255).astype(np.uint8)
+def _grey(image: FloatImage) -> Image:
+    """The luma of (F, F, 3) RGB -1..1."""
+    return to_uint8(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
 
 
 def _no_flow() -> NDArray[np.float32]:
     return np.zeros((_FLOW_SIDE, _FLOW_SIDE, 2), np.float32)
-
-
-def _at(image: FloatImage, places: NDArray[np.float32]) -> FloatImage:
-    """`image` (D, D, C) at places (D, D, 2) x y px, bilinear, the border repeated."""
-    return np.asarray(cv2.remap(image, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -127,6 +127,10 @@ def _bands(luma: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def _deviation(band: NDArray) -> float:
-    """Standard deviation in the quieter blocks of (h, w), each from its median, which a few edges do not move."""
-    blocks = [block for rows in np.array_split(np.abs(band), _BLOCKS) for block in np.array_split(rows, _BLOCKS, 1)]
-    return 1.4826 * float(np.quantile([np.median(block) for block in blocks if block.size], _QUIETER))
+    """Standard deviation in the quieter blocks of (h, w), each from its median, which a few edges do not move.
+
+    Both sides are at least `_BLOCKS` pixels; what is left over at the end of one is not looked at.
+    """
+    height, width = (side // _BLOCKS for side in band.shape)
+    whole = np.abs(band[: height * _BLOCKS, : width * _BLOCKS]).reshape(_BLOCKS, height, _BLOCKS, width)
+    return 1.4826 * float(np.quantile(np.median(whole.swapaxes(1, 2).reshape(_BLOCKS**2, -1), axis=1), _QUIETER))

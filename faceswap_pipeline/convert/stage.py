@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from faceswap_pipeline.convert.layers import LINES, Layers
 from faceswap_pipeline.convert.notice import Notice
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.segments import Beside, FacePlan, Film, WorkFolder, paint_frames, write_segments
-from faceswap_pipeline.convert.swapper import Swapper, load_swapper
+from faceswap_pipeline.convert.swapper import Swapper, best_weights, load_swapper
 from faceswap_pipeline.convert.text import check_text
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import fit_pose, load_mean_face, project
@@ -82,19 +83,29 @@ class ConvertResult:
 
 @dataclass(frozen=True)
 class _Job:
-    """What all films of one conversion share."""
+    """What all films of one conversion share. The network is loaded for the first film that is not there already."""
 
     run: TrainingRun
     dataset: FaceDataset
+    other: str
+    """Whose face comes in, `a` or `b`."""
+    pictures: FaceDataset | None
+    """That person's dataset, where it gives the detail."""
     checkpoint: Checkpoint
-    swapper: Swapper
-    album: Album | None
-    pictures: str | None
-    """Fingerprint of the dataset that the album is of."""
     options: ConvertOptions
     progress: Progress
     identity: Identity
     frames: Path | None
+
+    @cached_property
+    def swapper(self) -> Swapper:
+        """The network that makes the other person's face."""
+        return load_swapper(self.run, self.checkpoint, self.other, self.options.batch)
+
+    @cached_property
+    def album(self) -> Album | None:
+        """The other person's pictures; None where there are too few."""
+        return None if self.pictures is None else make_album(self.pictures, self.swapper, self.progress)
 
 
 def convert_video(
@@ -136,31 +147,23 @@ def convert_video(
         raise OptionError("--compare makes a film, and pictures become pictures: leave it out")
     if frames is not None:
         check_frames_folder(frames, len(targets))
-    swapper, checkpoint = load_swapper(opened, other, options.batch)
-    progress = progress or Progress()
-    album, pictures, missing = _album(opened, other, swapper, options, progress)
-    job = _Job(opened, faces, checkpoint, swapper, album, pictures, options, progress, identity, frames)
+    pictures, missing = _pictures(opened, other, options)
+    weights = best_weights(opened)
+    job = _Job(opened, faces, other, pictures, weights, options, progress or Progress(), identity, frames)
     films = [_convert_source(job, *each, missing) for each in zip(indexes, paths, targets, strict=True)]
     notes = dict.fromkeys(note for _, found in films for note in found)
     comparisons = tuple(map(_compare, targets)) if options.compare else ()
     return ConvertResult(tuple(targets), tuple(counts for counts, _ in films), tuple(notes), comparisons)
 
 
-def _album(
-    run: TrainingRun, person: str, swapper: Swapper, options: ConvertOptions, progress: Progress
-) -> tuple[Album | None, str | None, list[str]]:
-    """Pictures of the person whose face comes in, what they are of, and what is to be said when there are none."""
+def _pictures(run: TrainingRun, person: str, options: ConvertOptions) -> tuple[FaceDataset | None, list[str]]:
+    """The dataset of the person whose face comes in, for detail, and what is to be said when it is not there."""
     if not options.detail:
-        return None, None, []
+        return None, []
     try:
-        with open_side(run, person, None) as dataset:
-            album = make_album(dataset, swapper, progress)
-            known = dataset.fingerprint()
+        return open_side(run, person, None), []
     except (DatasetError, RunError) as error:
-        return None, None, [f"the swap is as soft as the network draws it, without pictures of {person}: {error}"]
-    if album is None:
-        return None, None, [f"too few pictures of {person} for detail: the swap is as soft as the network draws it"]
-    return album, known, []
+        return None, [f"the swap is as soft as the network draws it, without pictures of {person}: {error}"]
 
 
 def _convert_source(
@@ -245,12 +248,16 @@ class _Work:
 
 
 def _mixer(job: _Job, index: int) -> tuple[FaceMixer, list[str]]:
-    """The one that swaps the faces of source `index`, and what is to be said about the masks."""
+    """The one that swaps the faces of source `index`, and what is to be said about masks and pictures."""
     records = [record for record in job.dataset.records if record.source == index]
     bare = sum(not job.dataset.has_mask(record, "face") for record in records)
     notes = []
     if bare:
         notes.append(f"{bare} of {len(records)} faces have no mask: an oval is used (`swap masks` makes better ones)")
+    if job.pictures is not None and job.album is None:
+        notes.append(
+            f"{job.pictures.path} has too few pictures for detail: the swap is as soft as the network draws it"
+        )
     rate = job.dataset.sources[index].info.rate
     draw_face = _oval_drawer(job.dataset.crop_size) if bare else None
     return FaceMixer(job.dataset, job.swapper, job.options, rate, draw_face, job.album), notes
@@ -392,7 +399,7 @@ def _job_values(job: _Job, index: int) -> dict[str, Any]:
         "dataset": job.dataset.fingerprint(),
         "checkpoint": job.checkpoint.sha256,
         "watermark": payload_of(job.checkpoint.sha256),
-        "detail_from": job.pictures,
+        "detail_from": None if job.pictures is None else job.pictures.fingerprint(),
         "options": job.options.to_json(),
     }
 

@@ -125,13 +125,18 @@ class NetworkSwapper:
         return np.concatenate(made)[:count] if made else np.zeros((0, size, size, 4), np.float32)
 
 
-def load_swapper(run: TrainingRun, person: str, batch: int) -> tuple[NetworkSwapper, Checkpoint]:
-    """The network of a run that makes `person` (`a` or `b`), and the checkpoint it came from.
-
-    Raises RunError when the run has nothing to convert with yet, or its weights do not fit its recipe.
-    """
+def best_weights(run: TrainingRun) -> Checkpoint:
+    """What a run converts with. Raises RunError when it has nothing to convert with yet."""
     best = run.load_best()
     if best is None:
         raise RunError(f"{run.path} holds no trained weights yet: run `swap train` until its first save")
+    return best
+
+
+def load_swapper(run: TrainingRun, weights: Checkpoint, person: str, batch: int) -> NetworkSwapper:
+    """The network of a run that makes `person` (`a` or `b`), with one of its checkpoints.
+
+    Raises WeightsError when the weights do not fit the run's recipe.
+    """
     recipe, tone = Recipe.from_json(run.manifest["recipe"]), run.manifest.get(person, {}).get("tone")
-    return NetworkSwapper(recipe, dict(best.arrays), person, batch, tone), best
+    return NetworkSwapper(recipe, dict(weights.arrays), person, batch, tone)

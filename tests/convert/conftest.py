@@ -164,5 +164,6 @@ def studio(tmp_path, monkeypatch) -> Studio:
     with TrainingRun.create(made.run, {"recipe": {"name": "stand-in"}, "a": entry, "b": entry}):
         pass
     checkpoint = Checkpoint(7, {}, {}, "c" * 64)
-    monkeypatch.setattr(stage, "load_swapper", lambda run, person, batch: (made.swapper, checkpoint))
+    monkeypatch.setattr(stage, "best_weights", lambda run: checkpoint)
+    monkeypatch.setattr(stage, "load_swapper", lambda run, weights, person, batch: made.swapper)
     return made

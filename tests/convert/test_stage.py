@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from faceswap_pipeline.convert import segments
+from faceswap_pipeline.convert import detail, segments, stage
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.stage import convert_video
 from faceswap_pipeline.dataset import FaceDataset, FrameRow, Source
@@ -192,23 +192,28 @@ def test_other_options_begin_anew(studio):
     assert sum(studio.swapper.batches) == 50
 
 
-def test_made_again_it_does_nothing_and_a_new_one_keeps_the_old(studio):
-    first = convert_video(studio.run, studio.folder, FAST)
+def test_made_again_it_does_nothing_and_a_new_one_keeps_the_old(studio, monkeypatch):
+    first = convert_video(studio.run, studio.folder, DETAILED)
     old = first.films[0].read_bytes()
-    studio.swapper.batches.clear()
-    assert convert_video(studio.run, studio.folder, FAST) == first
-    assert studio.swapper.batches == [] and first.films[0].read_bytes() == old
+    with monkeypatch.context() as without_network:
+        without_network.delattr(stage, "load_swapper")
+        assert convert_video(studio.run, studio.folder, DETAILED) == first
+    assert first.films[0].read_bytes() == old
     convert_video(studio.run, studio.folder, replace(FAST, blend=0.5))
     assert (studio.folder / "video_a_swapped.1.mp4").read_bytes() == old
-    assert json.loads((studio.folder / "video_a_swapped.1.json").read_text())["options"] == FAST.to_json()
+    assert json.loads((studio.folder / "video_a_swapped.1.json").read_text())["options"] == DETAILED.to_json()
     assert first.films[0].read_bytes() != old
 
 
-def test_without_pictures_of_the_other_person_the_film_is_made_and_says_so(studio):
+def test_without_pictures_of_the_other_person_the_film_is_made_and_says_so(studio, monkeypatch):
     made = convert_video(studio.run, studio.folder, DETAILED)
     sidecar = json.loads((studio.folder / "video_a_swapped.json").read_text())
     with FaceDataset.open(studio.faces) as dataset:
         assert sidecar["detail_from"] == dataset.fingerprint() and not made.notes
+    with monkeypatch.context() as demanding:
+        demanding.setattr(detail, "FEWEST_PICTURES", 1000)
+        few = convert_video(studio.run, studio.folder / "few", DETAILED)
+    assert any("too few pictures" in note for note in few.notes)
     manifest = json.loads((studio.run / "run.json").read_text())
     manifest["b"] = {**manifest["b"], "path": str(studio.folder / "gone")}
     (studio.run / "run.json").write_text(json.dumps(manifest))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from faceswap_pipeline.convert.swapper import NetworkSwapper, load_swapper
+from faceswap_pipeline.convert.swapper import NetworkSwapper, best_weights, load_swapper
 from faceswap_pipeline.errors import RunError, WeightsError
 from faceswap_pipeline.imaging import network_view, to_float
 from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
@@ -88,9 +88,11 @@ def test_weights_of_another_recipe_are_refused(arrays):
 def test_the_best_weights_of_a_run_are_taken(tmp_path, arrays, crops, masks):
     with TrainingRun.create(tmp_path / "run", {"recipe": RECIPE.to_json()}) as run:
         with pytest.raises(RunError, match="no trained weights"):
-            load_swapper(run, "b", 4)
+            best_weights(run)
         run.save_best(arrays, {"step": 12})
-    swapper, checkpoint = load_swapper(TrainingRun.open(tmp_path / "run"), "b", 4)
+    opened = TrainingRun.open(tmp_path / "run")
+    checkpoint = best_weights(opened)
+    swapper = load_swapper(opened, checkpoint, "b", 4)
     assert checkpoint.step == 12 and (swapper.resolution, swapper.view) == (16, (0.6, 0.8))
     expected = NetworkSwapper(RECIPE, arrays, "b", 4).swap(crops, masks).image
     np.testing.assert_array_equal(swapper.swap(crops, masks).image, expected)
