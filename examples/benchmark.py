@@ -176,11 +176,47 @@ def bench_convert(run: str) -> None:
         plain = _timed(transcode)
         command = [*SWAP, "convert", str(source), "--run", run, "--out", f"{folder}/swapped.mp4"]
         ours = _timed(lambda: subprocess.run(command, check=True, capture_output=True))
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        steps = _conversion_steps(Path(run), source, Path(folder) / "again.mp4")
     frames = sum(1 for row in dataset.frame_rows() if row.source == 0)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"plain decode and encode   {frames / plain:8.1f} frames/s")
     print(f"swap convert, end to end  {frames / ours:8.1f} frames/s = {plain / ours:.2f} of it (target 0.5)")
     print(f"peak memory               {peak:8.2f} GiB")
+    whole = steps.pop("whole")
+    for name, seconds in steps.items():
+        print(f"{name:<26}{seconds:8.1f} s = {seconds / whole:.0%} of {whole:.1f} s beside a profiler")
+
+
+CONVERSION_STEPS = {
+    "whole": ("workflows.py", "convert"),
+    "network loaded": ("swapper.py", "load_swapper"),
+    "pictures for detail": ("detail.py", "make_album"),
+    "waiting for the decoder": ("reader.py", "_read_video"),
+    "faces cut out": ("faces.py", "cut"),
+    "network": ("swapper.py", "swap"),
+    "network, detail, measures": ("faces.py", "look"),
+    "faces laid over": ("faces.py", "paint"),
+    "watermark": ("marking.py", "__call__"),
+    "waiting for the encoder": ("segments.py", "hand_over"),
+    "joined": ("writer.py", "join_segments"),
+    "signed": ("credentials.py", "sign_file"),
+}
+"""What is printed of a conversion -> file and function whose time it is, on the main thread."""
+
+
+def _conversion_steps(run: Path, video: Path, film: Path) -> dict[str, float]:
+    """Seconds of each step of `swap convert`."""
+    import cProfile
+    import pstats
+
+    from faceswap_pipeline import workflows
+    from faceswap_pipeline.convert.options import ConvertOptions
+    from faceswap_pipeline.progress import Progress
+
+    profile = cProfile.Profile()
+    profile.runcall(workflows.convert, video, run, film, ConvertOptions(), progress=Progress())
+    spent = {(Path(file).name, name): taken for (file, _, name), (*_, taken, _) in pstats.Stats(profile).stats.items()}  # pyright: ignore[reportAttributeAccessIssue]
+    return {step: spent.get(where, 0.0) for step, where in CONVERSION_STEPS.items()}
 
 
 def bench_watermark(clip: str) -> None:
