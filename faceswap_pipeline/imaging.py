@@ -138,17 +138,25 @@ def sharpness(image: Image) -> float:
     return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
 
 
-def _shown_part(image: NDArray, matrix: NDArray, size: tuple[int, int]) -> tuple[NDArray, NDArray]:
-    """The smallest part of `image` that decides `warp(image, matrix, size)`, and the matrix from that part."""
+def shown_region(matrix: ArrayLike, size: tuple[int, int], whole: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The region of a picture of size `whole` (width, height) that decides `warp(picture, matrix, size)`.
+
+    Returns x and y of its top-left pixel, width and height; it has one pixel at least.
+    """
     margin = _REACH - 0.5
     right, bottom = size[0] - 1 + margin, size[1] - 1 + margin
     outline = [[-margin, -margin], [right, -margin], [right, bottom], [-margin, bottom]]
     corners = transform_points(invert_matrix(matrix), outline)
-    last = np.array(image.shape[1::-1]) - 1
-    low = np.clip(np.floor(corners.min(0)), 0, last).astype(int)
-    high = np.clip(np.ceil(corners.max(0)), 0, last).astype(int)
-    part = image[low[1] : high[1] + 1, low[0] : high[0] + 1]
-    return part, compose_matrices(matrix, [[1, 0, low[0]], [0, 1, low[1]]])
+    last = np.array(whole) - 1
+    x, y = np.clip(np.floor(corners.min(0)), 0, last).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(corners.max(0)), 0, last).astype(int).tolist()
+    return x, y, right + 1 - x, bottom + 1 - y
+
+
+def _shown_part(image: NDArray, matrix: NDArray, size: tuple[int, int]) -> tuple[NDArray, NDArray]:
+    """The smallest part of `image` that decides `warp(image, matrix, size)`, and the matrix from that part."""
+    x, y, width, height = shown_region(matrix, size, image.shape[1::-1])
+    return image[y : y + height, x : x + width], compose_matrices(matrix, [[1, 0, x], [0, 1, y]])
 
 
 def _as_deep(result: NDArray, image: NDArray) -> NDArray:

@@ -39,6 +39,11 @@ class Region:
     width: int
     height: int
 
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x, y, width, height."""
+        return self.x, self.y, self.width, self.height
+
     def of(self, image: NDArray) -> NDArray:
         """The part of `image` (H, W, ...) inside; a view, not a copy."""
         return image[self.y : self.y + self.height, self.x : self.x + self.width]

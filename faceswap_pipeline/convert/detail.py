@@ -102,6 +102,8 @@ class Album:
         drawing = resize(image, (_FLOW_SIDE, _FLOW_SIDE))
         grey, own = _grey(drawing), _coarse(drawing)
         flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        flow_of.setGradientDescentIterations(12)  # as good as the preset's 25 here, and quicker
+        flow_of.setVariationalRefinementIterations(3)
         placed = [
             _Placed(index, blur(np.asarray(flow_of.calc(grey, self.grey[index], _no_flow())), _FLOW_BLUR), shares)
             for index, shares in self._shares(image).items()

@@ -110,8 +110,8 @@ class FaceMixer:
     def cut(self, frame: Frame, record: FaceRecord) -> Cut:
         """The face out of its frame, whether or not its crop was deleted from the dataset."""
         size, coverage = self._dataset.crop_size, self._dataset.coverage
-        skin = grain.skin_piece(frame.rgb, record.matrix, size, coverage) if self._options.grain else None
-        return Cut(warp(frame.rgb, record.matrix, (size, size)), skin)
+        skin = grain.skin_piece(frame, record.matrix, size, coverage) if self._options.grain else None
+        return Cut(frame.warped(record.matrix, (size, size)), skin)
 
     def look(self, records: Sequence[FaceRecord], cuts: Sequence[Cut]) -> dict[Key, Look]:
         """What the network makes of a batch of faces, and what colours, sharpness and grain they should have."""
@@ -165,7 +165,7 @@ class FaceMixer:
             patch = self._patch(frame, record, looks)
             if patch is not None:
                 region = patch.region
-                mixed = blend.mix(region.of(frame.rgb), patch.face, patch.covered)
+                mixed = blend.mix(frame.part(*region.box), patch.face, patch.covered)
                 frame = frame.changed(mixed, region.x, region.y)
                 patches.append(patch)
         return frame, patches
@@ -191,7 +191,7 @@ class FaceMixer:
             to_crop = compose_matrices(record.matrix, [[1, 0, region.x], [0, 1, region.y]])
             face = grain.add_grain(face, levels, self._tile, to_crop, frame.index)
         cover = blend.into_region(covered, record.matrix, region)
-        return Patch(record, region, blend.JOINS[options.mix](region.of(frame.rgb), face, cover), cover)
+        return Patch(record, region, blend.JOINS[options.mix](frame.part(*region.box), face, cover), cover)
 
     def _face_mask(self, record: FaceRecord) -> Image:
         """The dataset's face mask (S, S) 0..255, or the one drawn from the landmarks where there is none."""

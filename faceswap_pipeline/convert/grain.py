@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.geometry import compose_matrices, invert_matrix, resize_matrix, transform_points
-from faceswap_pipeline.imaging import FloatImage, Image, blur, warp
+from faceswap_pipeline.imaging import FloatImage, blur, warp
+from faceswap_pipeline.video.reader import Frame
 
 Levels = NDArray[np.float64]
 """(4,): standard deviations in grey levels of the fine and the coarse band, then of what changes in them in time."""
@@ -41,8 +42,8 @@ _TILE = 512
 """Side of the picture that all noise is cut from, px."""
 
 
-def skin_piece(rgb: Image, matrix: ArrayLike, crop_size: int, coverage: float) -> FloatImage | None:
-    """Luma (P, P) of the middle of a face in the frame `rgb` (H, W, 3), as it is; None near the frame's border.
+def skin_piece(frame: Frame, matrix: ArrayLike, crop_size: int, coverage: float) -> FloatImage | None:
+    """Luma (P, P) of the middle of a face in a frame, as it is; None near the frame's border.
 
     `matrix` maps the frame to a crop of `crop_size` that is `coverage` faces high.
     """
@@ -50,9 +51,10 @@ def skin_piece(rgb: Image, matrix: ArrayLike, crop_size: int, coverage: float) -
     x, y = np.rint(transform_points(back, [(crop_size - 1) / 2] * 2)).astype(int).tolist()
     height = crop_size / coverage * np.sqrt(abs(np.linalg.det(back[:, :2])))
     half = int(min(_LARGEST, _SHARE * height)) // 2
-    if half < 6 or min(x, y) < half or x + half > rgb.shape[1] or y + half > rgb.shape[0]:
+    if half < 6 or min(x, y) < half or x + half > frame.width or y + half > frame.height:
         return None
-    return cv2.cvtColor(rgb[y - half : y + half, x - half : x + half], cv2.COLOR_RGB2GRAY).astype(np.float32)
+    piece = frame.part(x - half, y - half, 2 * half, 2 * half)
+    return cv2.cvtColor(piece, cv2.COLOR_RGB2GRAY).astype(np.float32)
 
 
 def measure_grain(pieces: Sequence[FloatImage | None]) -> list[Levels | None]:

@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,12 +27,10 @@ from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.progress import Advance
 from faceswap_pipeline.records import FaceRecord
 from faceswap_pipeline.storage import FolderLock, atomic_write_json, make_folder, remove_folder
+from faceswap_pipeline.video.ahead import ahead
 from faceswap_pipeline.video.info import VideoInfo
 from faceswap_pipeline.video.reader import Frame, read_frames
 from faceswap_pipeline.video.writer import VideoWriter
-
-_LARGE = 3_000_000
-"""Pixels of a frame above which its RGB form is made twice rather than kept while it waits."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +109,11 @@ def paint_frames(frames: Iterable[Frame], film: Film, mixer: FaceMixer, start: i
     """Frames from index `start` on, painted and marked.
 
     A frame in which no face was replaced carries no watermark. `frames` must begin at `film.plan.first_frame(start)` or
-    before and have no gap. Holds about `reach` plus one batch of them.
+    before and have no gap. Faces are looked at ahead, on a thread; holds about `reach` plus two batches of frames.
     """
     plan = film.plan
-    first = plan.first_face(start)
     waiting: deque[Frame] = deque()
     looks: dict[Key, Look] = {}
-    pending: list[int] = []
-    cuts: list[Cut] = []
-
-    def flush() -> None:
-        looks.update(mixer.look([plan.records[face] for face in pending], cuts))
-        pending.clear()
-        cuts.clear()
 
     def paint(frame: Frame) -> Painted:
         for key in [key for key in looks if key[1] < frame.index - plan.reach]:
@@ -132,21 +123,45 @@ def paint_frames(frames: Iterable[Frame], film: Film, mixer: FaceMixer, start: i
         shown = film.notice(painted)
         return Painted(frame, film.mark(shown) if patches else shown, patches, len(records))
 
-    for frame in frames:
-        for face in plan.of_frame(frame.index):
-            if face >= first:
-                pending.append(face)
-                cuts.append(mixer.cut(frame, plan.records[face]))
-                if (face + 1) % plan.batch == 0:
-                    flush()
-        if frame.index >= start:
-            waiting.append(replace(frame) if frame.width * frame.height > _LARGE else frame)
-        known = plan.records[pending[0]].frame - 1 if pending else frame.index
-        while waiting and waiting[0].index + plan.reach <= known:
-            yield paint(waiting.popleft())
-    flush()
+    with closing(ahead(look_at_frames(frames, plan, mixer, plan.first_face(start)), plan.batch)) as looked_at:
+        for frame, found in looked_at:
+            looks |= found
+            if frame.index >= start:
+                waiting.append(frame)
+            while waiting and waiting[0].index + plan.reach <= frame.index:
+                yield paint(waiting.popleft())
     while waiting:
         yield paint(waiting.popleft())
+
+
+def look_at_frames(
+    frames: Iterable[Frame], plan: FacePlan, mixer: FaceMixer, first: int
+) -> Generator[tuple[Frame, dict[Key, Look]], None, None]:
+    """Each frame with the looks at its faces, but for faces before position `first`; whole batches are looked at."""
+    waiting: deque[Frame] = deque()
+    looks: dict[Key, Look] = {}
+    batch: list[tuple[FaceRecord, Cut]] = []
+
+    def look() -> None:
+        if batch:
+            looks.update(mixer.look(*zip(*batch, strict=True)))
+            batch.clear()
+
+    def known(end: float) -> Iterator[tuple[Frame, dict[Key, Look]]]:
+        while waiting and waiting[0].index < end:
+            records = [plan.records[face] for face in plan.of_frame(waiting[0].index) if face >= first]
+            yield waiting.popleft(), {key: looks.pop(key) for key in ((each.track, each.frame) for each in records)}
+
+    for frame in frames:
+        waiting.append(frame)
+        for face in plan.of_frame(frame.index):
+            if face >= first:
+                batch.append((plan.records[face], mixer.cut(frame, plan.records[face])))
+                if (face + 1) % plan.batch == 0:
+                    look()
+        yield from known(batch[0][0].frame if batch else inf)
+    look()
+    yield from known(inf)
 
 
 class WorkFolder:

@@ -322,7 +322,7 @@ def _record(frame: Frame, face: _Face, row: int, person: int, options: ExtractOp
     """The record and the crop of one face of one frame."""
     pose = pose_at(face.aligned.pose, row)
     matrix = crop_matrix(pose, options.size)
-    crop = warp(frame.rgb, matrix, (options.size, options.size))
+    crop = frame.warped(matrix, (options.size, options.size))
     track = face.track
     marks = []
     if track.filled[row]:

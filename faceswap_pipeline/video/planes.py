@@ -166,6 +166,18 @@ def to_rgb(frame: VideoFrame) -> Plane:
     return rows.reshape(height, width, 3)
 
 
+def part_to_rgb(frame: VideoFrame, x: int, y: int, width: int, height: int) -> Plane:
+    """`to_rgb(frame)[y : y + height, x : x + width]`, of which nothing else is made; the region lies inside."""
+    step_x, step_y = _SUBSAMPLING.get(frame.format.name, (1, 1))
+    left, top = x // step_x, y // step_y  # in chroma samples, which are taken whole
+    ahead, above = x - left * step_x, y - top * step_y
+    part = empty_like(frame, ahead + width, above + height, frame.format.name)
+    for number, (source, target) in enumerate(zip(plane_views(frame), plane_views(part), strict=True)):
+        column, row = (left, top) if number else (left * step_x, top * step_y)
+        target[:] = source[row : row + target.shape[0], column : column + target.shape[1]]
+    return to_rgb(part)[above:, ahead:]
+
+
 def with_difference(frame: VideoFrame, difference: NDArray, x: int, y: int) -> VideoFrame:
     """A copy of the frame with a difference of colours added at (x, y); the frame itself is left as it is.
 

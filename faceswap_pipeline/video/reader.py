@@ -17,9 +17,11 @@ from av.error import EOFError as EndOfFileError
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.errors import VideoError
+from faceswap_pipeline.geometry import compose_matrices
+from faceswap_pipeline.imaging import shown_region, warp
 from faceswap_pipeline.video.ahead import ahead
 from faceswap_pipeline.video.images import list_images, read_image
 from faceswap_pipeline.video.info import PICTURE_RATE, ColorTags, frame_color, open_video, video_stream
@@ -28,6 +30,7 @@ from faceswap_pipeline.video.planes import (
     Orientation,
     can_show,
     frame_orientation,
+    part_to_rgb,
     plane_views,
     reduced,
     to_rgb,
@@ -77,6 +80,17 @@ class Frame:
         image.flags.writeable = False
         return image
 
+    def part(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """`rgb[y : y + height, x : x + width]`, a region inside the frame; RGB of the rest is not made for it."""
+        if "rgb" in vars(self):
+            return self.rgb[y : y + height, x : x + width]
+        return part_to_rgb(self.planes, x, y, width, height)
+
+    def warped(self, matrix: ArrayLike, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """`warp(rgb, matrix, size)`; RGB of what does not show is not made for it."""
+        x, y, width, height = shown_region(matrix, size, (self.width, self.height))
+        return warp(self.part(x, y, width, height), compose_matrices(matrix, [[1, 0, x], [0, 1, y]]), size)
+
     def changed(self, rgb_new: NDArray[np.uint8], x: int, y: int) -> "Frame":
         """The frame with the region whose top-left pixel is (x, y) showing `rgb_new`, uint8 (h, w, 3) RGB.
 
@@ -88,7 +102,7 @@ class Frame:
             raise ValueError(
                 f"region {rgb_new.dtype} {width}x{height} at ({x}, {y}) is not inside {self.width}x{self.height}"
             )
-        difference = rgb_new.astype(np.int16) - self.rgb[y : y + height, x : x + width]
+        difference = rgb_new.astype(np.int16) - self.part(x, y, width, height)
         planes = with_difference(self.planes, difference, x, y)
         return Frame(self.index, self.pts, planes, self.color, self.duration, self.bits)
 

@@ -1,11 +1,14 @@
 """Grain: levels are measured past edges, split into what lasts and what passes, and given back no stronger."""
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
 
 from faceswap_pipeline.convert import grain
 from faceswap_pipeline.geometry import similarity_matrix
+from faceswap_pipeline.video.reader import picture_frame
 
 SIZE = 96
 
@@ -90,7 +93,7 @@ def test_the_same_frame_gets_the_same_noise():
 
 def test_a_sliver_at_the_border_gets_none():
     assert grain.missing_grain(np.zeros((3, 40, 3), np.float32), np.ones(4) * 5).max() == 0
-    frame = np.zeros((100, 100, 3), np.uint8)
+    frame = picture_frame(np.zeros((100, 100, 3), np.uint8), 0, Fraction(0), Fraction(1))
     assert grain.skin_piece(frame, similarity_matrix(1, 0, 47.5, 47.5), SIZE, 1.56) is None
     piece = grain.skin_piece(frame, similarity_matrix(1, 0, 0, 0), SIZE, 1.56)
     assert piece is not None and piece.shape == (22, 22)

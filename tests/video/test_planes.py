@@ -7,6 +7,7 @@ import pytest
 from faceswap_pipeline.video.planes import (
     Orientation,
     difference_matrix,
+    part_to_rgb,
     plane_views,
     reduced,
     to_rgb,
@@ -54,6 +55,21 @@ def reference_rgb(frame: av.VideoFrame) -> np.ndarray:
 def test_rgb_follows_matrix_and_range(pixel_format, size, matrix, full):
     frame = noise(pixel_format, size, matrix, full)
     assert np.abs(to_rgb(frame) - reference_rgb(frame)).max() <= 3
+
+
+@pytest.mark.parametrize("pixel_format", [*STEPS, "gray", "gbrp"])
+@pytest.mark.parametrize("size", [(64, 48), (63, 47)])
+def test_a_part_in_rgb_is_that_part_of_the_whole(pixel_format, size):
+    frame = noise(pixel_format, size)
+    whole = to_rgb(frame)
+    random = np.random.default_rng(5)
+    regions = [(0, 0, *size), (size[0] - 1, size[1] - 1, 1, 1), (3, 5, 1, 7)]
+    for _ in range(40):
+        x, y = (int(random.integers(0, side)) for side in size)
+        regions.append((x, y, int(random.integers(1, size[0] - x + 1)), int(random.integers(1, size[1] - y + 1))))
+    for x, y, width, height in regions:
+        part = part_to_rgb(frame, x, y, width, height)
+        np.testing.assert_array_equal(part, whole[y : y + height, x : x + width], f"{x} {y} {width} {height}")
 
 
 def test_gray_stretches_by_its_range():
