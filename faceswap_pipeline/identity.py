@@ -8,6 +8,7 @@ The network was trained on rendered people only (`examples/train_weights/train_e
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,6 +59,8 @@ class FaceEmbedder:
 
     def __init__(self) -> None:
         """Raises WeightsError when the weights are missing or not the ones of the manifest."""
+        from keras import ops
+
         from faceswap_pipeline.array_folder import read_arrays
         from faceswap_pipeline.backend import compile_inference
         from faceswap_pipeline.networks.embedding import bare_faces, build_embedding
@@ -65,12 +68,18 @@ class FaceEmbedder:
 
         network = build_embedding()
         set_arrays("embedding", network.variables, read_arrays(resources.weight_file("embedding")))
-        self._infer: Callable[..., Any] = compile_inference(
-            lambda pictures, faces: network(bare_faces(pictures, faces), training=False), network.variables
-        )
+
+        def both_ways(pictures: Any, faces: Any) -> Any:
+            seen = bare_faces(pictures, faces)
+            return ops.normalize(network(seen, training=False) + network(ops.flip(seen, axis=2), training=False))
+
+        self._infer: Callable[..., Any] = compile_inference(both_ways, network.variables)
 
     def embed(self, crops: Sequence[Image] | Image, masks: Sequence[Image] | Image) -> NDArray[np.float32]:
-        """Unit vectors (N, 128) of crops, each uint8 (S, S, 3), with their face masks, each (S, S) 0..255."""
+        """Unit vectors (N, 128) of crops, each uint8 (S, S, 3), with their face masks, each (S, S) 0..255.
+
+        A face and its mirror image are the same person: the mean of both is taken.
+        """
         count, view = len(crops), (VIEW, VIEW)
         whole = -(-count // BATCH) * BATCH
         pictures, faces = (np.zeros((whole, SIDE, SIDE, channels), np.float32) for channels in (3, 1))
@@ -126,18 +135,24 @@ class Probe:
 
 
 def probe_between(embedder: Embedder, a: Faces, b: Faces) -> Probe:
-    """A probe from faces of both persons, each shown in its own light and in that of a face of the other.
+    """A probe from faces of both persons, each cut to the other's and shown in its own light and in the other's.
 
-    Two clips differ in light more than two people do, and a swap has A's light: a probe that was shown each person in
-    one light only takes the true swap for A.
+    Two clips differ in light and outline more than two people do, and a swap has A's: a probe that was shown each
+    person in one light only, and in the outline of the own head, takes the true swap for A. Ask it about faces cut to
+    those of B (`cut_to`).
     """
 
     def shown(own: Faces, other: Faces) -> NDArray[np.float32]:
-        pairs = zip(own, (other[i * len(other) // len(own)] for i in range(len(own))), strict=True)
-        both = [face for (crop, mask), of in pairs for face in ((crop, mask), (relit(crop, mask, *of), mask))]
+        pairs = zip(own, cut_to(own, other), cycle(other))
+        both = [face for (crop, mask), (_, cut), of in pairs for face in ((crop, cut), (relit(crop, mask, *of), cut))]
         return embedder.embed([crop for crop, _ in both], [mask for _, mask in both])
 
     return fit_probe(shown(a, b), shown(b, a), embedder.strangers())
+
+
+def cut_to(faces: Faces, others: Faces) -> Faces:
+    """The faces with masks that end where those of `others`, in turn, end too: an outline must not tell who it is."""
+    return [(crop, np.minimum(mask, other)) for (crop, mask), (_, other) in zip(faces, cycle(others))]
 
 
 def relit(crop: Image, mask: Image, other: Image, other_mask: Image) -> Image:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceswap_pipeline.identity import PERSONS, fit_probe, probe_between, relit
+from faceswap_pipeline.identity import PERSONS, Faces, Probe, cut_to, fit_probe, probe_between, relit
 
 
 def person(spread: float, count: int = 200, size: int = 32, seed: int = 0) -> np.ndarray:
@@ -102,3 +102,26 @@ def test_the_light_of_a_clip_does_not_tell_the_probe_who_it_is() -> None:
         probe.chances(embedder.embed(crops, masks))[:, 1].mean() for probe in (fooled, probe_between(embedder, a, b))
     ]
     assert chances[1] > 0.9 and chances[1] > chances[0]
+
+
+def test_the_outline_of_a_head_does_not_tell_the_probe_who_it_is() -> None:
+    """A's mask ends at the mouth and B's begins at the brows; B's face in A's outline is B."""
+
+    def outlined(who: int, rows: slice, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        crop, mask = lit_face(who, LEFT, seed)
+        outline = np.zeros_like(mask)
+        outline[rows] = mask[rows]
+        return crop, outline
+
+    upper, lower = slice(0, 40), slice(24, 64)
+    a, b = ([outlined(who, rows, 100 * who + i) for i in range(40)] for who, rows in ((0, upper), (1, lower)))
+    swap = [outlined(1, upper, 500 + i) for i in range(20)]
+    embedder = ByPixels()
+
+    def share_of_b(probe: Probe, faces: Faces) -> float:
+        return float(probe.chances(embedder.embed(*map(list, zip(*faces, strict=True))))[:, 1].mean())
+
+    known = [embedder.embed(*map(list, zip(*faces, strict=True))) for faces in (a, b)]
+    fooled = share_of_b(fit_probe(*known, embedder.strangers()), swap)
+    assert share_of_b(probe_between(embedder, a, b), cut_to(swap, b)) > 0.9 > fooled
+    assert all((cut <= mask).all() for (_, cut), (_, mask) in zip(cut_to(swap, b), swap, strict=True))

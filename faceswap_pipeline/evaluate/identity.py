@@ -4,6 +4,8 @@ In: face pairs, the datasets of both persons, something that turns faces into di
 faces are the new person's, the old one's or neither's, by a probe that is checked on real faces it did not learn from.
 """
 
+from itertools import cycle
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.evaluate.detectability import spread
 from faceswap_pipeline.evaluate.groups import Findings, Group, Series, Subject
 from faceswap_pipeline.evaluate.pairs import FacePair
-from faceswap_pipeline.identity import BATCH, Embedder, Faces, probe_between
+from faceswap_pipeline.identity import BATCH, Embedder, Faces, cut_to, probe_between
 from faceswap_pipeline.imaging import Image
 
 NAMES = {"identity": 1, "old_identity": 0, "no_identity": 2}
@@ -25,16 +27,18 @@ class Identity(Group):
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
+        self._new = masked_faces(subject.other) if subject.embedder and subject.other else []
+        self._others = cycle(self._new)
         self._waiting: list[tuple[Image, Image]] = []
         self._frames: list[int] = []
         self._found: list[NDArray[np.float32]] = []
 
     def see_face(self, face: FacePair) -> None:
         """Keep whom the result's face looks like."""
-        if self._subject.embedder is None or not face.closely or "face" not in face.masks:
+        if not self._new or self._subject.embedder is None or not face.closely or "face" not in face.masks:
             return
         self._frames.append(face.record.frame)
-        self._waiting.append((face.result, face.masks["face"]))
+        self._waiting += cut_to([(face.result, face.masks["face"])], [next(self._others)])
         if len(self._waiting) == BATCH:
             self._embed(self._subject.embedder)
 
@@ -51,12 +55,12 @@ class Identity(Group):
             found.missing = dict.fromkeys(NAMES, missing)
             return found
         self._embed(subject.embedder)
-        old, new = (masked_faces(faces) for faces in (subject.faces, subject.other))
-        fewest = min(len(old), len(new))
+        old = masked_faces(subject.faces)
+        fewest = min(len(old), len(self._new))
         if fewest < FEWEST or not self._found:
             found.missing = dict.fromkeys(NAMES, f"{fewest} faces with a mask are there, {FEWEST} are needed")
             return found
-        probe = probe_between(subject.embedder, old, new)
+        probe = probe_between(subject.embedder, old, self._new)
         found.details = {"agreement": probe.agreement, "trustworthy": probe.trustworthy}
         chances = probe.chances(np.concatenate(self._found))
         if probe.doubt:

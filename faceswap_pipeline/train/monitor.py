@@ -12,7 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference
-from faceswap_pipeline.identity import FaceEmbedder, Faces, probe_between
+from faceswap_pipeline.identity import FaceEmbedder, Faces, cut_to, probe_between
 from faceswap_pipeline.imaging import View, to_float, to_uint8, whole_crop
 from faceswap_pipeline.train import losses
 from faceswap_pipeline.train.model import PERSONS, SwapModel
@@ -124,12 +124,12 @@ class SwapLikeness:
         """
         self._embedder, self._view = embedder, view
         few = {person: _spread(faces[person], MOST_LEARNT) for person in PERSONS}
-        a, b = (self._whole(few[person][..., :3], few[person][..., 3]) for person in PERSONS)
-        self.probe = probe_between(embedder, a, b)
+        a, self._b = (self._whole(few[person][..., :3], few[person][..., 3]) for person in PERSONS)
+        self.probe = probe_between(embedder, a, self._b)
 
     def of(self, pictures: NDArray[np.float32], face: NDArray[np.uint8]) -> float:
         """The mean chance 0..1 of B for pictures (V, R, R, 3) -1..1 with face masks (V, R, R)."""
-        shown = self._whole(to_uint8(pictures), face)
+        shown = cut_to(self._whole(to_uint8(pictures), face), self._b)
         embedded = self._embedder.embed([crop for crop, _ in shown], [mask for _, mask in shown])
         return float(self.probe.chances(embedded)[:, PERSONS.index("b")].mean())
 
