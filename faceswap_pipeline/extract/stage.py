@@ -99,7 +99,7 @@ def extract_faces(
         if chosen is None:
             _write_people(dataset, faces, persons, set(), scans)
             raise OptionError(
-                f"--person is {options.person}: expected one of {', '.join(map(str, sorted(set(persons))))}, or all; "
+                f"--person is {options.person}: expected {', '.join(map(str, sorted(set(persons))))} or all; "
                 f"{out / 'people.jpg'} shows them. What was found is kept: run the line again with another --person"
             )
         sheet = _write_people(dataset, faces, persons, chosen, scans)

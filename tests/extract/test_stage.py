@@ -177,7 +177,7 @@ def test_redo_that_cannot_begin_moves_nothing(people_frames, tmp_path):
 
 def test_an_unknown_person_loses_nothing(clip, tmp_path):
     out = tmp_path / "faces"
-    with pytest.raises(OptionError, match=r"--person is 5: expected one of 0, 1, or all; .*people.jpg .* kept"):
+    with pytest.raises(OptionError, match=r"--person is 5: expected 0, 1 or all; .*people.jpg .* kept"):
         extract_faces([clip], out, ExtractOptions(size=96, min_face=0.2, person="5"))
     assert (out / "people.jpg").exists()
     notes = Notes()
