@@ -64,7 +64,7 @@ class Demo:
             "",
             f"trained               {self.steps} steps of {self.recipe} in {self.seconds / 60:.1f} minutes in all",
             *([f"against the true swap {', '.join(scale)}"] if scale else []),
-            *(f"{entry['value']:>9.3g} {entry['unit']:<12}{entry['level']:<6}{entry['title']}" for entry in figures),
+            *(f"{entry['value']:>9.3g} {entry['unit']:<13} {entry['level']:<5} {entry['title']}" for entry in figures),
         ]
 
     def to_json(self) -> dict[str, Any]:

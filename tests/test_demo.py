@@ -10,6 +10,7 @@ import pytest
 from faceswap_pipeline import cli, demo
 from faceswap_pipeline.demo import Demo, DemoOptions, copy_pair, run_demo
 from faceswap_pipeline.errors import OptionError
+from faceswap_pipeline.evaluate.definitions import METRICS
 from faceswap_pipeline.evaluate.stage import Evaluation
 from faceswap_pipeline.imaging import resize
 from faceswap_pipeline.progress import Progress
@@ -94,7 +95,10 @@ def test_clips_that_are_there_are_left_alone(tmp_path: Path) -> None:
 
 
 def made_demo(details: dict) -> Demo:
-    metrics = {"swapped": {"value": 0.99, "level": "fair", "title": "faces replaced", "unit": "share"}}
+    step = {"value": 4.05, "level": "good", "title": "colour step", "unit": METRICS["seam_colour"].unit}
+    metrics = {"swapped": {"value": 0.99, "level": "fair", "title": "faces replaced", "unit": "share"}} | {
+        "seam_colour": step
+    }
     evaluation = Evaluation({"metrics": metrics, "details": details}, Path("demo/evaluation.html"), {})
     paths = {name: Path(f"demo/{name}.mp4") for name in ("film", "comparison", "truth")}
     return Demo(**paths, steps=120, seconds=90.0, recipe="lite64", evaluation=evaluation)
@@ -111,7 +115,8 @@ def test_the_end_names_the_files_and_the_figures() -> None:
     ]
     assert "120 steps of lite64 in 1.5 minutes" in lines[5]
     assert lines[6] == "against the true swap 24.0 dB, SSIM 0.820 (this swap), 24.0 dB, SSIM 0.820 (no swap at all)"
-    assert lines[-1].split() == ["0.99", "share", "fair", "faces", "replaced"]
+    assert lines[-2].split() == ["0.99", "share", "fair", "faces", "replaced"]
+    assert lines[-1].split() == ["4.05", "CIELAB", "units", "good", "colour", "step"]
 
 
 def test_figures_that_were_not_measured_are_left_out() -> None:
