@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from faceswap_pipeline.errors import VideoError
+from faceswap_pipeline.geometry import similarity_matrix
+from faceswap_pipeline.imaging import warp
 from faceswap_pipeline.video import reader
 from faceswap_pipeline.video.images import write_jpeg, write_png
 from faceswap_pipeline.video.info import ColorTags, probe
-from faceswap_pipeline.video.planes import plane_views
+from faceswap_pipeline.video.planes import plane_views, to_rgb
 from faceswap_pipeline.video.reader import DEPTH, Frame, read_frames, times_after
 
 VARIABLE = [0, 1, 2, 5, 6, 9, 10, 11, 15, 20, 21, 24]
@@ -107,6 +109,17 @@ def test_rgb_is_made_once_and_not_writeable(clip):
     assert frame.rgb is frame.rgb
     with pytest.raises(ValueError, match="read-only"):
         frame.rgb[0, 0] = 0
+
+
+def test_what_is_warped_out_of_a_frame_does_not_need_the_rest_of_it(clip):
+    (frame,) = read_frames(clip("a.mp4", count=1))
+    for scale, angle, x, y in ((1.3, 12.0, -20, -10), (0.3, -70.0, 10, 20), (2.0, 0.0, 60, 50), (1.0, 180.0, 90, 70)):
+        matrix = similarity_matrix(scale, angle, x, y)
+        alone = frame.warped(matrix, (48, 40))
+        assert "rgb" not in vars(frame)
+        np.testing.assert_array_equal(alone, warp(to_rgb(frame.planes), matrix, (48, 40)))
+    whole = frame.rgb
+    np.testing.assert_array_equal(frame.part(3, 5, 21, 13), whole[5:18, 3:24])
 
 
 def test_changed_replaces_a_region_and_nothing_else(clip):
