@@ -131,7 +131,7 @@ def bench_quality(
     recipe: str, minutes: list[float], base: str, seed: int, rate: float, clips: str, work: str, page: str
 ) -> None:
     """The swap's figures after so many CPU minutes of training, as rows of a table."""
-    from quality import HEADER, add_row, machine, row, run_quality
+    from quality import HEADER, add_row, draw_table, machine, row, run_quality
 
     from faceswap_pipeline.backend import share_cores
     from faceswap_pipeline.networks.recipe import load_recipe
@@ -153,6 +153,7 @@ def bench_quality(
         print(line, flush=True)
         if page:
             add_row(Path(page), line)
+            draw_table(Path(page))
 
 
 def bench_convert(run: str) -> None:

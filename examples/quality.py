@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import keras
@@ -107,6 +108,35 @@ def made_by() -> list[str]:
     )
     commit = f" {found.stdout.strip()}" if found.returncode == 0 else ""
     return [f"{__version__}{commit}", time.strftime("%Y-%m-%d")]
+
+
+def draw_table(page: Path) -> Path:
+    """A plot of the page's table, `quality.svg` beside it: what of the pair's swap grows with the minutes."""
+    from matplotlib.figure import Figure
+
+    lines = page.read_text(encoding="utf-8").splitlines()
+    first = next(number for number, text in enumerate(lines) if TABLE in text)
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in takewhile(_is_row, lines[first + 2 :])]
+    table = [dict(zip(HEADER, row, strict=True)) for row in rows]
+    figure = Figure(figsize=(9.5, 3.2), facecolor="white", layout="constrained")
+    shown = {"registered": "SSIM, registered", "raw": "SSIM, as it is", "eyes follow": "eyes' movement kept"}
+    for axes, (column, title) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
+        for start, seed in sorted({(each["from"], each["seed"]) for each in table if each["clips"] == "pair"}):
+            line = [each for each in table if (each["clips"], each["from"], each["seed"]) == ("pair", start, seed)]
+            points = [(float(each["minutes"]), float(each[column].split("/")[-1])) for each in line]
+            axes.plot(*zip(*sorted(points), strict=True), marker="o", label=f"{start}, seed {seed}")
+        axes.set(title=title, xlabel="CPU minutes of training", xscale="log", xticks=[2, 5, 10, 30])
+        axes.set_xticklabels(["2", "5", "10", "30"])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.axes[-1].legend(fontsize=8)
+    drawn = page.with_name("quality.svg")
+    figure.savefig(drawn, metadata={"Date": None})
+    return drawn
+
+
+def _is_row(line: str) -> bool:
+    return line.startswith("|")
 
 
 def machine() -> str:

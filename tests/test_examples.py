@@ -83,6 +83,20 @@ def test_train_and_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "swapped" in found.values and set(found.values) <= set(METRICS)
 
 
+def test_the_table_of_qualities_is_drawn_with_a_line_for_each_start_of_the_pair(tmp_path: Path) -> None:
+    quality = module("quality")
+    figures = ["22.1 / 0.83", "25.1 / 0.84", "-", "0.5", "0.6", "-", "-"]
+    rows = [
+        quality.row([clips, "lite64", start, seed, minutes, "9", *figures, "0.1.0", "today"])
+        for clips, start, seed in (("pair", "base", "1"), ("pair", "random weights", "1"), ("filmed", "base", "2"))
+        for minutes in ("10", "2")
+    ]
+    page = tmp_path / "results.md"
+    page.write_text("\n".join([quality.row(quality.HEADER), "| --- |", *rows, "", "After it."]))
+    drawn = quality.draw_table(page).read_text()
+    assert "base, seed 1" in drawn and "random weights, seed 1" in drawn and "seed 2" not in drawn
+
+
 def test_a_quality_row_joins_the_table_it_belongs_to(tmp_path: Path) -> None:
     quality = module("quality")
     page = tmp_path / "results.md"
