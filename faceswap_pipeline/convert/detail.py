@@ -34,9 +34,10 @@ LARGEST_SIDE = 384
 """Pixels along a side of the pictures at most."""
 NEAREST = 5
 """Pictures that are mixed for eyes, and for the mouth."""
-_BAND = 0.02
-"""Standard deviation of the blur that parts coarse (the network's) from fine (the pictures'), share of the side."""
-_TONE_BAND = 0.06
+_BANDS = (0.02, 0.012)
+"""Standard deviations of the blur that parts coarse (the network's) from fine (the pictures'), share of the side, above
+the nose's tip and below: a mouth has more shapes than there are pictures of it, and the network's is to stay."""
+_TONE_BAND = 0.04
 """The same for colour without luma: a network's irises have some of the old person's colour."""
 _TRUST = 0.2
 """Difference of the coarse colours, -1..1, at which a third of the fine band is taken: who never opened the mouth so
@@ -66,7 +67,7 @@ class Album:
     """Pictures of one person in view space, and what the network draws for each."""
 
     fine: Image
-    """(N, D, D, 4) what the pictures have that is finer than `_BAND`, 0..255 for `_MOST` to both sides, and where
+    """(N, D, D, 4) what the pictures have that is finer than `_BANDS`, 0..255 for `_MOST` to both sides, and where
     they are face, 0..255: hair stays behind."""
     coarse: FloatImage
     """(N, F, F, 3) the drawings without what is finer."""
@@ -100,7 +101,7 @@ class Album:
         if strength == 0:
             return large
         drawing = resize(image, (_FLOW_SIDE, _FLOW_SIDE))
-        grey, own = _grey(drawing), _coarse(drawing)
+        grey, own = _grey(drawing), _coarse(drawing, self.nose)
         flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         flow_of.setGradientDescentIterations(12)  # as good as the preset's 25 here, and quicker
         flow_of.setVariationalRefinementIterations(3)
@@ -109,7 +110,7 @@ class Album:
             for index, shares in self._shares(image).items()
         ]
         fine, coarse = _mixed(self.fine, placed, self.nose), _mixed(self.coarse, placed, self.nose)
-        apart = blur(np.abs(own - coarse).mean(-1), _BAND * _FLOW_SIDE / 2)
+        apart = blur(np.abs(own - coarse).mean(-1), _BANDS[0] * _FLOW_SIDE / 2)
         trusted = resize(np.float32(strength) * np.exp(-np.square(apart / _TRUST)), whole)
         taken = trusted[..., None] * fine[..., 3:] * np.float32(1 / 255)
         wanted = to_float(fine[..., :3]) * np.float32(_MOST)
@@ -171,6 +172,7 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     size, resolution, view = dataset.crop_size, swapper.resolution, swapper.view
     side = min(max(1, round(size * max(view) / resolution)), max(1, LARGEST_SIDE // resolution)) * resolution
     to_side = _to_side(size, resolution, view, side)
+    weights, nose = _parts_of_face(dataset, records, view_matrix(size, _COMPARED_SIDE, view))
     crops = np.stack([dataset.crop(record) for record in records])
     masks = np.stack([dataset.mask(record, "face") for record in records])
     with progress.phase(f"pictures of {dataset.path.name} for detail", len(records), "faces") as advance:
@@ -179,14 +181,13 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         for crop, mask, drawing in zip(crops, masks, drawn, strict=True):
             picture = to_float(warp(crop, to_side, (side, side), "cubic", "replicate"))
             face = warp(mask, to_side, (side, side), "linear", "zero")
-            large, coarse, inside = resize(drawing, (side, side)), _coarse(picture), face > 127
+            large, coarse, inside = resize(drawing, (side, side)), _coarse(picture, nose), face > 127
             gain = (large[inside].std(0) + 0.01) / (coarse[inside].std(0) + 0.01) if inside.any() else 1.0
             fine = to_uint8((picture - coarse) * gain / _MOST)
             small = resize(drawing, (_FLOW_SIDE, _FLOW_SIDE))
-            parts.append((np.dstack([fine, blur(face, _BAND * side)]), _coarse(small), _grey(small)))
+            parts.append((np.dstack([fine, blur(face, _BANDS[0] * side)]), _coarse(small, nose), _grey(small)))
             advance(1)
     fine, coarse, grey = (np.stack(part) for part in zip(*parts, strict=True))
-    weights, nose = _parts_of_face(dataset, records, view_matrix(size, _COMPARED_SIDE, view))
     roots = np.sqrt(weights)[..., None]
     compared = np.stack([resize(drawing, (_COMPARED_SIDE, _COMPARED_SIDE)) for drawing in drawn])
     weighted = np.stack([(compared * root).reshape(len(drawn), -1) for root in roots])
@@ -238,11 +239,11 @@ def _to_side(crop_size: int, resolution: int, view: View, side: int) -> NDArray[
     return compose_matrices([[scale, 0, shift], [0, scale, shift]], view_matrix(crop_size, resolution, view))
 
 
-def _coarse(image: FloatImage) -> FloatImage:
+def _coarse(image: FloatImage, nose: float) -> FloatImage:
     """(D, D, 3) without what is fine; it is linear."""
-    luma = image @ np.array([[0.299], [0.587], [0.114]], np.float32)
-    smooth = blur(luma[..., 0], _BAND * len(image))[..., None]
-    return smooth + blur(image - luma, _TONE_BAND * len(image))
+    luma, side = image @ np.array([[0.299], [0.587], [0.114]], np.float32), len(image)
+    above, below = (blur(luma[..., 0], band * side)[..., None] for band in _BANDS)
+    return below + _above(nose, side) * (above - below) + blur(image - luma, _TONE_BAND * side)
 
 
 def _grey(image: FloatImage) -> Image:
