@@ -112,11 +112,12 @@ def made_by() -> list[str]:
 
 def draw_table(page: Path) -> Path:
     """A plot of the page's table, `quality.svg` beside it: what of the pair's swap grows with the minutes."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     lines = page.read_text(encoding="utf-8").splitlines()
-    first = next(number for number, text in enumerate(lines) if TABLE in text)
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in takewhile(_is_row, lines[first + 2 :])]
+    start, end = _table(page, lines)
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines[start + 2 : end]]
     table = [dict(zip(HEADER, row, strict=True)) for row in rows]
     figure = Figure(figsize=(9.5, 3.2), facecolor="white", layout="constrained")
     shown = {"registered": "SSIM, registered", "raw": "SSIM, as it is", "eyes follow": "eyes' movement kept"}
@@ -131,12 +132,17 @@ def draw_table(page: Path) -> Path:
         axes.grid(alpha=0.3)
     figure.axes[-1].legend(fontsize=8)
     drawn = page.with_name("quality.svg")
-    figure.savefig(drawn, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "quality"}):  # the same table gives the same file
+        figure.savefig(drawn, metadata={"Date": None})
     return drawn
 
 
-def _is_row(line: str) -> bool:
-    return line.startswith("|")
+def _table(page: Path, lines: Sequence[str]) -> tuple[int, int]:
+    """The first line of the page's table of qualities and the first after it. Raises ValueError where it has none."""
+    start = next((number for number, text in enumerate(lines) if TABLE in text), None)
+    if start is None:
+        raise ValueError(f"{page} has no table whose heading holds {TABLE!r}")
+    return start, start + sum(1 for _ in takewhile(lambda line: line.startswith("|"), lines[start:]))
 
 
 def machine() -> str:
@@ -156,10 +162,5 @@ def row(cells: Sequence[str]) -> str:
 def add_row(page: Path, line: str) -> None:
     """Put a row at the end of the page's table of qualities. Raises ValueError where the page has none."""
     lines = page.read_text(encoding="utf-8").splitlines()
-    heads = [number for number, text in enumerate(lines) if TABLE in text]
-    if not heads:
-        raise ValueError(f"{page} has no table whose heading holds {TABLE!r}")
-    end = heads[0]
-    while end < len(lines) and lines[end].startswith("|"):
-        end += 1
+    _, end = _table(page, lines)
     page.write_text("\n".join([*lines[:end], line, *lines[end:]]) + "\n", encoding="utf-8")

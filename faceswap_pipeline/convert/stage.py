@@ -98,6 +98,11 @@ class _Job:
     frames: Path | None
 
     @cached_property
+    def detail_from(self) -> str | None:
+        """Fingerprint of `pictures`."""
+        return None if self.pictures is None else self.pictures.fingerprint()
+
+    @cached_property
     def swapper(self) -> Swapper:
         """The network that makes the other person's face."""
         return load_swapper(self.run, self.checkpoint, self.other, self.options.batch)
@@ -399,7 +404,7 @@ def _job_values(job: _Job, index: int) -> dict[str, Any]:
         "dataset": job.dataset.fingerprint(),
         "checkpoint": job.checkpoint.sha256,
         "watermark": payload_of(job.checkpoint.sha256),
-        "detail_from": None if job.pictures is None else job.pictures.fingerprint(),
+        "detail_from": job.detail_from,
         "options": job.options.to_json(),
     }
 
