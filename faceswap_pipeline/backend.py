@@ -71,12 +71,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def compile_inference(function: Callable[..., Any], variables: Sequence[Any] = ()) -> Callable[..., Any]:
+def compile_inference(
+    function: Callable[..., Any], variables: Sequence[Any] = (), inputs: Sequence[keras.InputSpec] = ()
+) -> Callable[..., Any]:
     """`function` of arrays, compiled; its outputs are numpy arrays (or tuples, lists, dicts of them).
 
-    Call it with inputs of one fixed shape: every new shape compiles once more. Under JAX the values of `variables`
-    (what `function` reads and a later step may change) are read at each call; weights not named are frozen at the
-    first call. Under TensorFlow variables are always read live.
+    Call it with inputs of one fixed shape: every new shape compiles once more. Where `inputs` leaves axes open (None),
+    TensorFlow compiles once for all their sizes; JAX does for each of them, so let there be few. Under JAX the values
+    of `variables` (what `function` reads and a later step may change) are read at each call; weights not named are
+    frozen at the first call. Under TensorFlow variables are always read live.
     """
     if backend_name() == "jax":
         import jax
@@ -89,7 +92,8 @@ def compile_inference(function: Callable[..., Any], variables: Sequence[Any] = (
         return lambda *inputs: _to_numpy(compiled([variable.value for variable in variables], *inputs))
     import tensorflow as tf
 
-    compiled = tf.function(function, autograph=False, jit_compile=False)
+    signature = [tf.TensorSpec(spec.shape, spec.dtype) for spec in inputs] or None
+    compiled = tf.function(function, input_signature=signature, autograph=False, jit_compile=False)
     return lambda *inputs: _to_numpy(compiled(*map(_as_tensor, inputs)))
 
 

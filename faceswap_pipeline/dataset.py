@@ -13,6 +13,7 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -56,6 +57,7 @@ VERSION = 1
 __all__ = ["FORMAT", "VERSION", "FaceDataset", "FaceRecord", "FrameRow", "MaskMade", "Source"]
 
 _SYNC_EVERY = 256
+_SYNC_THREADS = 4
 
 
 class FaceDataset:
@@ -367,9 +369,9 @@ class FaceDataset:
     def sync(self) -> None:
         """Flush all that was appended through to the disk, pictures before their lines. Happens by itself now and then,
         at `finish` and at `close`."""
-        for name in self._unsynced:
-            if (self.path / name).exists():
-                sync_file(self.path / name)
+        pictures = [path for name in self._unsynced if (path := self.path / name).exists()]
+        with ThreadPoolExecutor(_SYNC_THREADS) as pool:  # a disk takes several at a time
+            list(pool.map(sync_file, pictures))
         for folder in {str(PurePosixPath(name).parent) for name in self._unsynced}:
             sync_folder(self.path / folder)
         self._unsynced.clear()

@@ -62,8 +62,11 @@ class Parsed:
 class FaceParser:
     """The network with its shipped weights, compiled for one batch size."""
 
-    def __init__(self) -> None:
-        """Raises WeightsError when the weights are missing or not the ones of the manifest."""
+    def __init__(self, warm: bool = False) -> None:
+        """`warm` compiles now and not with the first crops.
+
+        Raises WeightsError when the weights are missing or not the ones of the manifest.
+        """
         from keras import ops
 
         from faceswap_pipeline.array_folder import read_arrays
@@ -79,6 +82,8 @@ class FaceParser:
             return ops.softmax(logits), landmarks, ops.sigmoid(sight)
 
         self._infer: Callable[..., Any] = compile_inference(infer, network.variables)
+        if warm:
+            self.parse([np.zeros((SIDE, SIDE, 3), np.uint8)])
 
     def parse(self, crops: Sequence[Image] | Image) -> Parsed:
         """What the crops, each uint8 (S, S, 3), show."""

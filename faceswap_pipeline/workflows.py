@@ -6,6 +6,7 @@ that naming a folder costs nothing.
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,14 +93,18 @@ def extract(
     from faceswap_pipeline.extract.stage import extract_faces
     from faceswap_pipeline.masks.options import MaskOptions
     from faceswap_pipeline.masks.stage import make_masks
+    from faceswap_pipeline.parsing import FaceParser
 
-    progress = progress or Progress()
-    dataset = extract_faces(inputs, dataset_folder(inputs, out), options, redo=redo, progress=progress)
-    recorded = dataset.options.get("masks")
-    mask_options = MaskOptions.from_json(recorded) if recorded is not None else MaskOptions()
-    if all(dataset.has_mask(record, kind) for kind in mask_options.kind for record in dataset.records):
-        return dataset
-    return make_masks(dataset.path, mask_options, progress=progress)
+    progress, out = progress or Progress(), dataset_folder(inputs, out)
+    with ThreadPoolExecutor(1, "parser") as pool:
+        # A new dataset needs the parser at the end: it is made ready while the search leaves a core some time.
+        parser = pool.submit(FaceParser, warm=True) if redo or not out.exists() else None
+        dataset = extract_faces(inputs, out, options, redo=redo, progress=progress)
+        recorded = dataset.options.get("masks")
+        mask_options = MaskOptions.from_json(recorded) if recorded is not None else MaskOptions()
+        if all(dataset.has_mask(record, kind) for kind in mask_options.kind for record in dataset.records):
+            return dataset
+        return make_masks(dataset.path, mask_options, parser=parser.result() if parser else None, progress=progress)
 
 
 def train(

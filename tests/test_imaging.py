@@ -101,6 +101,21 @@ def test_strong_shrinking_does_not_alias() -> None:
     assert np.abs(shrunk.astype(int) - 127).max() < 25  # without averaging: 127
 
 
+@pytest.mark.parametrize("scale", [0.49, 0.36, 0.26, 0.25, 0.249, 0.13])
+def test_shrinking_is_near_the_mean_of_the_pixels_that_each_sample_covers(scale: float) -> None:
+    random = np.random.default_rng(0)
+    image = imaging.blur(random.integers(0, 256, (1200, 1200, 3)).astype(np.float32), 3)
+    image = np.clip((image - image.mean()) / image.std() * 50 + 127, 0, 255).astype(np.uint8)
+    size, fine = round(1100 * scale), 8
+    matrix = geometry.similarity_matrix(scale, 3, -15, -15)
+    finer = geometry.compose_matrices([[fine, 0, (fine - 1) / 2], [0, fine, (fine - 1) / 2]], matrix)
+    samples = cv2.warpAffine(image, finer, (fine * size, fine * size), flags=cv2.INTER_LINEAR)
+    expected = cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA).astype(float)
+    inner = (slice(size // 4, -size // 4),) * 2
+    error = imaging.warp(image, matrix, (size, size)).astype(float)[inner] - expected[inner]
+    assert np.sqrt((error**2).mean()) < 3.5
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_a_warp_keeps_the_type_and_a_border_is_chosen(kind: type) -> None:
     image = np.full((20, 30), 200, kind)

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.array_folder import damage, read_folder, settled, write_arrays, write_folder
+from faceswap_pipeline.array_folder import damage, read_arrays, read_folder, settled, write_arrays, write_folder
 from faceswap_pipeline.backend import compile_step, value_of
-from faceswap_pipeline.networks.parser import fold
+from faceswap_pipeline.networks.parser import fold, unfold
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 from faceswap_pipeline.train.gradients import gradients
 from faceswap_pipeline.train.model import clipped
@@ -93,8 +93,15 @@ def read_arguments(description: str | None, batch: int, rate: float) -> argparse
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=rate)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="exported weights to start from, instead of random ones")
     parser.add_argument("--export", type=Path)
     return parser.parse_args()
+
+
+def start(plain: keras.Model, trained: keras.Model, source: Path, pictures: NDArray[np.float32]) -> None:
+    """Give `trained` the exported weights in `source`; its normalisation is measured on network inputs `pictures`."""
+    set_arrays(plain.name, plain.variables, read_arrays(source))
+    unfold(plain, trained, pictures)
 
 
 def export(plain: keras.Model, trained: keras.Model, target: Path, step: int) -> None:

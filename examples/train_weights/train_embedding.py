@@ -1,9 +1,10 @@
 """How weights/embedding.npz is made: the identity embedding, trained to tell rendered people apart.
 
-    python examples/train_weights/train_embedding.py OUT --faces FACES PAIRS [--steps N] [--export FILE]
+    python examples/train_weights/train_embedding.py OUT --faces FACES PAIRS [--steps N] [--start FILE] [--export FILE]
 
-Called again it goes on where it stopped. FACES and PAIRS are folders of rendered faces (images/, labels/,
-faces.jsonl); people 0480 to 0539 are kept for validation. `--export` writes the weights as they are now and ends.
+Called again it goes on where it stopped; `--start` begins with exported weights. FACES and PAIRS are folders of
+rendered faces (images/, labels/, faces.jsonl); people 0480 to 0539 are kept for validation. `--export` writes the
+weights as they are now and ends.
 """
 
 from collections.abc import Iterator
@@ -12,15 +13,15 @@ from typing import Any
 import cv2
 import keras
 import numpy as np
-from batches import Batch, clean_sample, run_ahead, stack
+from batches import Batch, clean_sample, make_batch, run_ahead, stack
 from keras import ops
-from loop import Plan, export, read_arguments, resume, train
+from loop import Plan, export, read_arguments, resume, start, train
 from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference
 from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
 from faceswap_pipeline.imaging import margin_size, middle
-from faceswap_pipeline.networks.embedding import SIDE, VIEW, Likeness, bare_faces, build_embedding
+from faceswap_pipeline.networks.embedding import DIMENSIONS, SIDE, VIEW, Likeness, bare_faces, build_embedding
 from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.train.rendered import FIRST_VALIDATION_PERSON, INNER_FACE, Faces, read_faces, split_by_person
 
@@ -76,6 +77,18 @@ def equal_error(likeness: NDArray[np.float64], same: NDArray[np.bool_]) -> float
     return float((missed[at] + mixed[at]) / 2)
 
 
+def mean_directions(network: keras.Model, faces: Faces, mean_face: MeanFace) -> NDArray[np.float32]:
+    """The mean embedding (N, 128) of each of the N people's plain pictures: a head that knows what the network does."""
+    infer = compile_inference(
+        lambda pictures, faces: network(bare_faces(pictures, faces), training=False), network.variables
+    )
+    sums = np.zeros((FIRST_VALIDATION_PERSON, DIMENSIONS), np.float32)
+    for chosen in np.array_split(np.arange(len(faces)), -(-len(faces) // 64)):
+        samples = [clean_sample(faces, int(index), mean_face, WHOLE) for index in chosen]
+        np.add.at(sums, faces.people[chosen], infer(*central(stack(samples, faces.people[chosen]), None)))
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+
+
 class Judge:
     """How well people never seen are told apart, on plain pictures and on filmed ones."""
 
@@ -114,6 +127,10 @@ def main() -> None:
     turned = np.abs(training.angles[:, 0]) > TURNED
     training = training[np.concatenate([np.arange(len(training)), np.nonzero(turned)[0]])]
     print(f"{len(training)} pictures to train on ({turned.sum()} twice), {len(validation)} to validate")
+    if arguments.start:
+        first = central(make_batch(training, mean_face, WHOLE, 256, arguments.seed, 0), None)
+        start(build_embedding(), network, arguments.start, np.asarray(bare_faces(*first)))
+        model.layers[-1].directions.assign(mean_directions(network, training, mean_face).T)
 
     def batches(steps: range) -> Iterator[dict[str, NDArray]]:
         made = run_ahead(training, mean_face, WHOLE, arguments.batch, arguments.seed, steps, workers=1)

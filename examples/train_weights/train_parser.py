@@ -1,9 +1,10 @@
 """How weights/parser.npz is made: the face parser, trained on rendered people with film-like augmentation.
 
-    python examples/train_weights/train_parser.py OUT --faces FACES PAIRS [--steps 12000] [--export weights/parser.npz]
+    python examples/train_weights/train_parser.py OUT --faces FACES PAIRS [--steps 12000] [--start FILE] [--export FILE]
 
-Called again it goes on where it stopped. FACES and PAIRS are folders of rendered faces (images/, labels/,
-faces.jsonl); people 0480 to 0539 are kept for validation. `--export` writes the weights as they are now and ends.
+Called again it goes on where it stopped; `--start` begins with exported weights. FACES and PAIRS are folders of
+rendered faces (images/, labels/, faces.jsonl); people 0480 to 0539 are kept for validation. `--export` writes the
+weights as they are now and ends.
 """
 
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from batches import Batch, clean_sample, run_ahead, stack
+from batches import Batch, clean_sample, make_batch, run_ahead, stack
 from keras import ops
-from loop import Plan, export, read_arguments, resume, train
+from loop import Plan, export, read_arguments, resume, start, train
 from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference
@@ -107,6 +108,9 @@ def main() -> None:
     mean_face = load_mean_face(weight_file("mean_face"))
     training, validation = split_by_person(read_faces(*arguments.faces))
     print(f"{len(training)} pictures to train on, {len(validation)} to validate")
+    if arguments.start:
+        first = make_batch(training, mean_face, SIDE, 256, arguments.seed, 0)
+        start(build_parser(), network, arguments.start, first.picture)
 
     def batches(steps: range) -> Iterator[dict[str, NDArray]]:
         for made in run_ahead(training, mean_face, SIDE, arguments.batch, arguments.seed, steps, workers=1):

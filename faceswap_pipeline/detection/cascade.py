@@ -13,7 +13,7 @@ The smallest face searched is a share of the picture's short side, so that cost 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import keras
@@ -29,7 +29,7 @@ PYRAMID_FACTOR = 0.709
 """Size ratio of neighbouring pyramid levels: the square root of a half, as in the paper."""
 PROPOSAL_SCORE, REFINE_SCORE = 0.6, 0.7
 """Below these the first two networks' candidates are dropped (the paper's own)."""
-CROP_BATCHES = (8, 16, 64)
+CROP_BATCHES = (8, 16, 32, 64)
 """Batches of crops are padded to one of these, so that every network is compiled a handful of times only."""
 VIEWS = (
     (0.88, 0.03, 0.0, False),
@@ -148,13 +148,12 @@ class FaceDetector:
         """
         self.min_face = min_face
         self.score = score
-        self._proposers: dict[tuple, Callable[..., tuple[NDArray, ...]]] = {}
-        self._croppers: dict[tuple, Callable[..., tuple[NDArray, ...]]] = {}
 
     @cached_property
-    def _networks(self) -> networks.Networks:
+    def _networks(self) -> "_Compiled":
         with np.load(resources.weight_file("mtcnn"), allow_pickle=False) as file:
-            return networks.load_networks(dict(file))
+            loaded = networks.load_networks(dict(file))
+        return _Compiled(*map(_compiled, (loaded.proposal, loaded.refine, loaded.output)))
 
     def measure(self, pictures: Sequence[Image | Pyramid], boxes: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
         """Landmarks (N, 5, 2) px of the faces in steady square boxes (N, 4), as `examine` finds them."""
@@ -177,7 +176,12 @@ class FaceDetector:
             views.append(np.concatenate([moved - side * scale / 2, moved + side * scale / 2], 1))
         flips = np.repeat([view[3] for view in VIEWS], len(squares))
         scores, _, shares = self._run(
-            self._networks.output, pyramids, np.tile(owners, len(VIEWS)), np.concatenate(views), flips
+            self._networks.output,
+            networks.OUTPUT_SIZE,
+            pyramids,
+            np.tile(owners, len(VIEWS)),
+            np.concatenate(views),
+            flips,
         )
         points = shares.reshape(-1, 2, 5).transpose(0, 2, 1).astype(np.float64)
         mirrored = points[:, MIRRORED] * [-1, 1] + [1, 0]
@@ -190,24 +194,16 @@ class FaceDetector:
         own = [owners == owner for owner in range(len(groups))]
         return [Examined(mean[mine], score[mine], spread[mine]) for mine in own]
 
-    def _propose(self, levels: list[NDArray[np.uint8]]) -> list[tuple[NDArray, NDArray]]:
-        """The first network on every level (N, H, W, 3) of a pyramid: scores and shifts of each."""
-        shapes = tuple(level.shape for level in levels)
-        if shapes not in self._proposers:
-            self._proposers[shapes] = _compiled_pyramid(self._networks.proposal)
-        flat = self._proposers[shapes](*levels)
-        return list(zip(flat[::2], flat[1::2], strict=True))
-
     def _run(
         self,
-        network: keras.Model,
+        network: Callable[..., tuple[NDArray, ...]],
+        size: int,
         pyramids: Sequence[Pyramid],
         owners: NDArray,
         boxes: NDArray,
         flips: NDArray | None = None,
     ) -> list[NDArray]:
-        """A crop network on boxes (N, 4) of the pictures `owners` (N,), mirrored where `flips` (N,) says so."""
-        size = network.input_shape[1]
+        """A network for crops of `size` on boxes (N, 4) of the pictures `owners` (N,), mirrored where `flips` (N,)."""
         parts = []
         for start in range(0, max(len(boxes), 1), CROP_BATCHES[-1]):
             chosen = range(start, min(start + CROP_BATCHES[-1], len(boxes)))
@@ -216,9 +212,7 @@ class FaceDetector:
             for row, index in enumerate(chosen):
                 crop = pyramids[owners[index]].crop(boxes[index], size)
                 batch[row] = crop if flips is None or not flips[index] else crop[:, ::-1]
-            if batch.shape not in self._croppers:
-                self._croppers[batch.shape] = _compiled_crops(network)
-            parts.append([values[: len(chosen)] for values in self._croppers[batch.shape](batch)])
+            parts.append([values[: len(chosen)] for values in network(batch)])
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
     def detect(self, pictures: Sequence[Image | Pyramid]) -> list[list[Detection]]:
@@ -240,7 +234,7 @@ class FaceDetector:
         groups = [np.asarray(group, np.float64).reshape(-1, 4) for group in boxes]
         owners = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
         squares = square_boxes(np.concatenate([*groups, np.zeros((0, 4))]))
-        _, shifts = self._run(self._networks.refine, pyramids, owners, squares)
+        _, shifts = self._run(self._networks.refine, networks.REFINE_SIZE, pyramids, owners, squares)
         moved = square_boxes(shift_boxes(squares, shifts))
         found = self._landmarks(pyramids, owners, moved)
         return [[found[i] for i in np.flatnonzero(owners == owner)] for owner in range(len(groups))]
@@ -255,7 +249,7 @@ class FaceDetector:
         sizes = pyramid_sizes(width, height, self.min_face)
         levels = [np.stack([pyramid.resized(*size) for pyramid in pyramids]) for size in sizes]
         levels = [np.concatenate([level, np.repeat(level[-1:], padded - count, 0)]) for level in levels]
-        for size, (level_scores, level_shifts) in zip(sizes, self._propose(levels), strict=True):
+        for size, (level_scores, level_shifts) in zip(sizes, map(self._networks.proposal, levels), strict=True):
             ratio = np.array([width / size[0], height / size[1]] * 2)
             for index in range(count):
                 rows, columns = np.nonzero(level_scores[index] > PROPOSAL_SCORE)
@@ -277,7 +271,7 @@ class FaceDetector:
         """The candidates that the second network keeps, moved and square."""
         owners = np.repeat(np.arange(len(proposals)), [len(boxes) for boxes in proposals])
         squares = np.concatenate([*proposals, np.zeros((0, 4))])
-        scores, shifts = self._run(self._networks.refine, pyramids, owners, squares)
+        scores, shifts = self._run(self._networks.refine, networks.REFINE_SIZE, pyramids, owners, squares)
         moved = shift_boxes(squares, shifts)
         result = []
         for owner in range(len(proposals)):
@@ -299,33 +293,26 @@ class FaceDetector:
 
     def _landmarks(self, pyramids: Sequence[Pyramid], owners: NDArray, squares: NDArray) -> list[Detection]:
         """The last network on square boxes (N, 4): one Detection each, whatever its score."""
-        scores, shifts, shares = self._run(self._networks.output, pyramids, owners, squares)
+        scores, shifts, shares = self._run(self._networks.output, networks.OUTPUT_SIZE, pyramids, owners, squares)
         boxes = shift_boxes(squares, shifts).astype(np.float32)
         corner, size = squares[:, None, :2], (squares[:, 2:] - squares[:, :2])[:, None]
         points = (corner + shares.reshape(-1, 2, 5).transpose(0, 2, 1) * size).astype(np.float32)
         return [Detection(boxes[i], points[i], float(scores[i])) for i in range(len(squares))]
 
 
-def _compiled_pyramid(model: keras.Model) -> Callable[..., tuple[NDArray, ...]]:
-    """`model` on batches of uint8 pictures of several sizes, as one compiled function: outputs in one flat tuple."""
+class _Compiled(NamedTuple):
+    """The three networks as compiled functions of uint8 pictures, whatever their number."""
 
-    def propose(*levels):
-        return tuple(output for level in levels for output in model(_scaled(level), training=False))
-
-    return backend.compile_inference(propose)
-
-
-def _compiled_crops(model: keras.Model) -> Callable[..., tuple[NDArray, ...]]:
-    """`model` on one batch of uint8 crops, as a compiled function."""
-
-    def look(crops):
-        return tuple(model(_scaled(crops), training=False))
-
-    return backend.compile_inference(look)
+    proposal: Callable[..., tuple[NDArray, ...]]
+    refine: Callable[..., tuple[NDArray, ...]]
+    output: Callable[..., tuple[NDArray, ...]]
 
 
-def _scaled(pictures: Any) -> Any:
-    return (keras.ops.cast(pictures, "float32") - 127.5) / 128
+def _compiled(model: keras.Model) -> Callable[..., tuple[NDArray, ...]]:
+    def look(pictures):
+        return tuple(model((keras.ops.cast(pictures, "float32") - 127.5) / 128, training=False))
+
+    return backend.compile_inference(look, inputs=[keras.InputSpec("uint8", model.input_shape)])
 
 
 def pyramid_sizes(width: int, height: int, min_face: float) -> list[tuple[int, int]]:

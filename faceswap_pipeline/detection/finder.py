@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.detection.cascade import Detection, Examined, Pyramid, square_boxes
 from faceswap_pipeline.geometry import box_centre, box_iou
-from faceswap_pipeline.imaging import Image
 
 FIRST_SPACING, MAX_SPACING = 4, 16
 """Frames between key frames: right after a cut, and at most."""
@@ -51,10 +50,9 @@ class FrameFaces:
     """The picture."""
 
 
-def thumbnail(picture: Image) -> NDArray[np.float32]:
+def thumbnail(picture: Pyramid) -> NDArray[np.float32]:
     """A 64x36 grey picture, float32, for telling shots apart."""
-    small = cv2.resize(picture, (64, 36), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return cv2.cvtColor(picture.resized(64, 36), cv2.COLOR_RGB2GRAY).astype(np.float32)
 
 
 def change(before: NDArray[np.float32], after: NDArray[np.float32]) -> tuple[float, float]:
@@ -94,7 +92,7 @@ def with_cuts(pyramids: Iterable[Pyramid]) -> Iterator[tuple[Pyramid, bool]]:
         return given > 0 and is_cut(np.array(changes)[near], min(index, CUT_CONTEXT - 1))
 
     for pyramid in pyramids:
-        small = thumbnail(pyramid.picture)
+        small = thumbnail(pyramid)
         if last is not None:
             changes.append(change(last, small))
         last = small

@@ -26,15 +26,20 @@ ParsedFace = tuple[Parsed, int]
 
 
 def make_masks(
-    dataset: Path, options: MaskOptions, *, redo: bool = False, progress: Progress | None = None
+    dataset: Path,
+    options: MaskOptions,
+    *,
+    redo: bool = False,
+    parser: FaceParser | None = None,
+    progress: Progress | None = None,
 ) -> FaceDataset:
     """Make the masks of `options.kind` for every record, also those whose crop was deleted (they are still
     converted; without a crop their masks come from the landmarks).
 
     Masks that are there stay, unless they were made with other options or `redo` is set; then all of that kind are
-    made again. What is finished survives an interruption, and the next call goes on. Returns the dataset, closed for
-    writing. Raises DatasetError when there is no dataset, StorageError when it cannot be written, WeightsError when
-    the mean face or the parser is missing.
+    made again. `parser` serves where the caller has one loaded. What is finished survives an interruption, and the next
+    call goes on. Returns the dataset, closed for writing. Raises DatasetError when there is no dataset, StorageError
+    when it cannot be written, WeightsError when the mean face or the parser is missing.
     """
     progress = progress or Progress()
     mean_face = load_mean_face(weight_file("mean_face"))
@@ -44,7 +49,7 @@ def make_masks(
     if not again and not work and "masks" in opened.options:
         progress.note(f"{dataset}: the masks {', '.join(options.kind)} are there; --redo makes them again")
         return opened
-    parser = None if options.method == "landmarks" else FaceParser()
+    parser = None if options.method == "landmarks" else parser or FaceParser()
     with FaceDataset.open(dataset, write=True) as written:
         if again:
             written.set_options("masks_unfinished", {"kind": sorted(again)})

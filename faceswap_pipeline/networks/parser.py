@@ -10,6 +10,7 @@ et al., "Integral human pose regression", 2018.
 import keras
 import numpy as np
 from keras import layers, ops
+from numpy.typing import NDArray
 
 from faceswap_pipeline.networks.blocks import PixelShuffle
 
@@ -77,6 +78,25 @@ def residual(x, name: str, normalise: bool):
     y = convolution(x, x.shape[-1], 3, f"{name}_first", normalise)
     y = convolution(y, x.shape[-1], 3, f"{name}_second", normalise, rectify=False)
     return layers.ReLU(name=f"{name}_rectifier")(layers.Add(name=f"{name}_add")([x, y]))
+
+
+def unfold(plain: keras.Model, trained: keras.Model, pictures: NDArray[np.float32]) -> None:
+    """Give `trained`, which normalises, the weights with which it is the same function as `plain`: the way back.
+
+    Its normalisation starts from what each convolution of `plain` makes of `pictures`, so that training can go on
+    from shipped weights as if it had never stopped. Layers that `plain` lacks are left as they are.
+    """
+    names = {layer.name for layer in trained.layers}
+    known = [layer for layer in plain.layers if isinstance(layer, layers.Conv2D | layers.Dense)]
+    made = keras.Model(plain.input, [layer.output for layer in known])(pictures, training=False)
+    for layer, output in zip(known, made, strict=True):
+        if f"{layer.name}_norm" not in names:
+            trained.get_layer(layer.name).set_weights(layer.get_weights())
+            continue
+        kernel, bias = layer.get_weights()
+        mean, variance = (ops.convert_to_numpy(value) for value in ops.moments(output, axes=(0, 1, 2)))
+        trained.get_layer(layer.name).set_weights([kernel])
+        trained.get_layer(f"{layer.name}_norm").set_weights([np.sqrt(variance + EPSILON), mean, mean - bias, variance])
 
 
 def fold(trained: keras.Model, plain: keras.Model) -> None:

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from faceswap_pipeline.networks.parser import CLASSES, LANDMARKS, SIDE, HeatMean, build_parser, fold
+from faceswap_pipeline.networks.parser import CLASSES, LANDMARKS, SIDE, HeatMean, build_parser, fold, unfold
 
 
 def test_the_parser_fits_two_megabytes_and_gives_every_head():
@@ -37,3 +37,21 @@ def test_folding_the_normalisation_keeps_the_function():
     for one, other in zip(trained(picture, training=False), plain(picture), strict=True):
         one, other = keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)
         np.testing.assert_allclose(other, one, atol=2e-4 * np.abs(one).max())
+
+
+def test_going_back_to_normalisation_keeps_the_function():
+    first, plain, trained = build_parser(normalise=True), build_parser(), build_parser(normalise=True)
+    random = np.random.default_rng(0)
+    for layer in first.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.5, 1.5, value.shape) for value in layer.get_weights()])
+    fold(first, plain)
+    pictures = random.uniform(-1, 1, (4, SIDE, SIDE, 3)).astype(np.float32)
+    unfold(plain, trained, pictures)
+    for one, other in zip(plain(pictures), trained(pictures, training=False), strict=True):
+        one, other = keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)
+        np.testing.assert_allclose(other, one, atol=1e-3 * np.abs(one).max())
+    statistics = trained.get_layer("down_0_norm").get_weights()
+    made = keras.ops.convert_to_numpy(keras.Model(trained.input, trained.get_layer("down_0").output)(pictures))
+    np.testing.assert_allclose(statistics[2], made.mean((0, 1, 2)), atol=1e-4)
+    np.testing.assert_allclose(statistics[3], made.var((0, 1, 2)), rtol=1e-3)
