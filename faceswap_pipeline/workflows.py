@@ -4,6 +4,7 @@ In: what the command line was given. Out: what the last stage returned. Stages a
 that naming a folder costs nothing.
 """
 
+import importlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from faceswap_pipeline.evaluate.options import EvaluateOptions
     from faceswap_pipeline.evaluate.stage import Evaluation
     from faceswap_pipeline.extract.options import ExtractOptions
+    from faceswap_pipeline.parsing import FaceParser
     from faceswap_pipeline.provenance.verify import Verification
     from faceswap_pipeline.run import TrainingRun
     from faceswap_pipeline.train.options import PretrainOptions, TrainOptions
@@ -93,18 +95,24 @@ def extract(
     from faceswap_pipeline.extract.stage import extract_faces
     from faceswap_pipeline.masks.options import MaskOptions
     from faceswap_pipeline.masks.stage import make_masks
-    from faceswap_pipeline.parsing import FaceParser
 
     progress, out = progress or Progress(), dataset_folder(inputs, out)
     with ThreadPoolExecutor(1, "parser") as pool:
-        # A new dataset needs the parser at the end: it is made ready while the search leaves a core some time.
-        parser = pool.submit(FaceParser, warm=True) if redo or not out.exists() else None
+        parser = pool.submit(_ready_for_masks) if redo or not out.exists() else None
         dataset = extract_faces(inputs, out, options, redo=redo, progress=progress)
         recorded = dataset.options.get("masks")
         mask_options = MaskOptions.from_json(recorded) if recorded is not None else MaskOptions()
         if all(dataset.has_mask(record, kind) for kind in mask_options.kind for record in dataset.records):
             return dataset
         return make_masks(dataset.path, mask_options, parser=parser.result() if parser else None, progress=progress)
+
+
+def _ready_for_masks() -> "FaceParser":
+    """Load what a new dataset needs after the search for faces, which leaves a core some time: filter and parser."""
+    importlib.import_module("filterpy.kalman")
+    from faceswap_pipeline.parsing import FaceParser
+
+    return FaceParser(warm=True)
 
 
 def train(

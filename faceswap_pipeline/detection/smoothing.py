@@ -9,7 +9,6 @@ Rauch, Tung and Striebel, "Maximum likelihood estimates of linear dynamic system
 """
 
 import numpy as np
-from filterpy.kalman import KalmanFilter
 from numpy.typing import ArrayLike, NDArray
 
 SLOWEST = 0.3
@@ -115,6 +114,9 @@ def _smoothed(values: NDArray, measured: NDArray, noise: NDArray, push: NDArray)
 
 def _smoothed_piece(values: NDArray, measured: NDArray, noise: NDArray, push: NDArray) -> NDArray[np.float64]:
     """The same in one go, all channels as one block-diagonal filter."""
+    # Half a second, for the statistics and plots that come with it: `workflows.extract` imports it during the search.
+    from filterpy.kalman import KalmanFilter
+
     rows, channels = values.shape
     first = int(np.flatnonzero(measured)[0])
     filter_ = KalmanFilter(dim_x=2 * channels, dim_z=channels)
