@@ -11,7 +11,9 @@ lies there in the pictures is added. Retrieving the wanted person's own frames b
 super-resolution"); the flow is that of Kroeger et al. 2016 ("Fast optical flow using dense inverse search").
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -173,19 +175,27 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     side = min(max(1, round(size * max(view) / resolution)), max(1, LARGEST_SIDE // resolution)) * resolution
     to_side = _to_side(size, resolution, view, side)
     weights, nose = _parts_of_face(dataset, records, view_matrix(size, _COMPARED_SIDE, view))
-    crops = np.stack([dataset.crop(record) for record in records])
-    masks = np.stack([dataset.mask(record, "face") for record in records])
-    with progress.phase(f"pictures of {dataset.path.name} for detail", len(records), "faces") as advance:
+
+    def leaf(crop: Image, mask: Image, drawing: FloatImage) -> tuple[Image, FloatImage, Image]:
+        """One picture's rows of `fine`, `coarse` and `grey`."""
+        picture = to_float(warp(crop, to_side, (side, side), "cubic", "replicate"))
+        face = warp(mask, to_side, (side, side), "linear", "zero")
+        large, coarse, inside = resize(drawing, (side, side)), _coarse(picture, nose), face > 127
+        gain = (large[inside].std(0) + 0.01) / (coarse[inside].std(0) + 0.01) if inside.any() else 1.0
+        fine = to_uint8((picture - coarse) * gain / _MOST)
+        small = resize(drawing, (_FLOW_SIDE, _FLOW_SIDE))
+        return np.dstack([fine, blur(face, _BANDS[0] * side)]), _coarse(small, nose), _grey(small)
+
+    with (
+        progress.phase(f"pictures of {dataset.path.name} for detail", len(records), "faces") as advance,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        crops = np.stack(list(pool.map(dataset.crop, records)))
+        masks = np.stack(list(pool.map(lambda record: dataset.mask(record, "face"), records)))
         drawn = swapper.redraw(crops, masks)
         parts = []
-        for crop, mask, drawing in zip(crops, masks, drawn, strict=True):
-            picture = to_float(warp(crop, to_side, (side, side), "cubic", "replicate"))
-            face = warp(mask, to_side, (side, side), "linear", "zero")
-            large, coarse, inside = resize(drawing, (side, side)), _coarse(picture, nose), face > 127
-            gain = (large[inside].std(0) + 0.01) / (coarse[inside].std(0) + 0.01) if inside.any() else 1.0
-            fine = to_uint8((picture - coarse) * gain / _MOST)
-            small = resize(drawing, (_FLOW_SIDE, _FLOW_SIDE))
-            parts.append((np.dstack([fine, blur(face, _BANDS[0] * side)]), _coarse(small, nose), _grey(small)))
+        for part in pool.map(leaf, crops, masks, drawn):
+            parts.append(part)
             advance(1)
     fine, coarse, grey = (np.stack(part) for part in zip(*parts, strict=True))
     roots = np.sqrt(weights)[..., None]
