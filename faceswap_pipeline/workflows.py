@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,19 +96,20 @@ def extract(
     from faceswap_pipeline.extract.stage import extract_faces
     from faceswap_pipeline.masks.options import MaskOptions
     from faceswap_pipeline.masks.stage import make_masks
+    from faceswap_pipeline.parsing import FaceParser
 
     progress, out = progress or Progress(), dataset_folder(inputs, out)
     with ThreadPoolExecutor(1, "parser") as pool:
-        parser = pool.submit(_ready_for_masks) if redo or not out.exists() else None
-        dataset = extract_faces(inputs, out, options, redo=redo, progress=progress)
+        load_parser = pool.submit(_ready_after_search).result if redo or not out.exists() else cache(FaceParser)
+        dataset = extract_faces(inputs, out, options, redo=redo, load_parser=load_parser, progress=progress)
         recorded = dataset.options.get("masks")
         mask_options = MaskOptions.from_json(recorded) if recorded is not None else MaskOptions()
         if all(dataset.has_mask(record, kind) for kind in mask_options.kind for record in dataset.records):
             return dataset
-        return make_masks(dataset.path, mask_options, parser=parser.result() if parser else None, progress=progress)
+        return make_masks(dataset.path, mask_options, load_parser=load_parser, progress=progress)
 
 
-def _ready_for_masks() -> "FaceParser":
+def _ready_after_search() -> "FaceParser":
     """Load what a new dataset needs after the search for faces, which leaves a core some time: filter and parser."""
     importlib.import_module("filterpy.kalman")
     from faceswap_pipeline.parsing import FaceParser

@@ -99,8 +99,11 @@ def read_arguments(description: str | None, batch: int, rate: float) -> argparse
 
 
 def start(plain: keras.Model, trained: keras.Model, source: Path, pictures: NDArray[np.float32]) -> None:
-    """Give `trained` the exported weights in `source`; its normalisation is measured on network inputs `pictures`."""
-    set_arrays(plain.name, plain.variables, read_arrays(source))
+    """Give `trained` the exported weights in `source`; its normalisation is measured on network inputs `pictures`.
+
+    Layers that `source` lacks keep what they were made with.
+    """
+    set_arrays(plain.name, plain.variables, get_arrays(plain.name, plain.variables) | read_arrays(source))
     unfold(plain, trained, pictures)
 
 

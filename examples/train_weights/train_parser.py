@@ -23,12 +23,14 @@ from faceswap_pipeline.networks.parser import CLASSES, SIDE, build_parser
 from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.train.rendered import INNER_FACE, Faces, read_faces, split_by_person
 
-CLASS_WEIGHTS = np.array([0.6, 1, 3, 1, 3, 6, 4, 1, 1.2, 3], np.float32)
+CLASS_WEIGHTS = np.array([0.8, 1, 1.5, 1, 1.5, 3, 2, 1, 1, 1.5], np.float32)
 """How much a pixel of each class counts in the cross-entropy: small parts more."""
 GROUPS = (INNER_FACE, (5,), (2, 6), (7,), (4,))
 """Classes whose joint region also enters as intersection over union: face, eyeballs, mouth, hair, brows."""
 HIDDEN_WEIGHT = 0.4
 """How much a hidden landmark's place counts beside a visible one's."""
+TURNED = (25.0, 40.0)
+"""Degrees of yaw beyond each of which a picture is drawn once more: few of the rendered people look aside."""
 BATCH = 32
 """Pictures judged at a time."""
 POINT_SCALE = 12.0
@@ -107,7 +109,9 @@ def main() -> None:
         return
     mean_face = load_mean_face(weight_file("mean_face"))
     training, validation = split_by_person(read_faces(*arguments.faces))
-    print(f"{len(training)} pictures to train on, {len(validation)} to validate")
+    times = 1 + (np.abs(training.angles[:, :1]) > TURNED).sum(1)
+    print(f"{len(training)} pictures to train on ({(times > 1).sum()} more than once), {len(validation)} to validate")
+    training = training[np.repeat(np.arange(len(training)), times)]
     if arguments.start:
         first = make_batch(training, mean_face, SIDE, 256, arguments.seed, 0)
         start(build_parser(), network, arguments.start, first.picture)
@@ -122,7 +126,7 @@ def main() -> None:
         lambda batch: parser_loss(network, batch),
         batches,
         Plan(arguments.steps, arguments.rate),
-        Judge(network, validation, mean_face, 3),
+        Judge(network, validation, mean_face, 2),
     )
 
 

@@ -1,6 +1,7 @@
-"""Who is who: the tracks of a dataset's films grouped into persons, across cuts and films, by how their faces look.
+"""Who is who: the tracks of a dataset's films grouped into persons, across cuts and films, by the identity embedding.
 
-In: small aligned pictures of each track. Out: a person number for each track, 0 for the one seen longest.
+In: what is known of each track, its direction in the embedding before all. Out: a person number for each track, 0 for
+the one seen longest.
 """
 
 from collections.abc import Sequence
@@ -10,23 +11,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.detection.alignment import COVERAGE
 from faceswap_pipeline.geometry import box_iou
-from faceswap_pipeline.imaging import Image, middle, resize
+from faceswap_pipeline.imaging import Image, resize
 
 SAMPLE_SIZE = 64
 """Side of the small aligned pictures in pixels."""
-SAME = 0.115
-"""Tracks nearer than this (`distance_between`) are taken for one person. Measured on filmed and rendered people: 0.01
-to 0.11 between pieces of one person's film, 0.12 to 0.3 between persons."""
-PAUSE_SECONDS, SAME_PLACE, CONTINUED = 1.0, 0.4, 0.25
+SAME = 0.25
+"""Tracks nearer than this (`distance_between`) are taken for one person. Measured on filmed people: 0.01 to 0.2 between
+pieces of one person's films, up to 0.4 where the face is tiny, covered or dark; 0.2 to 0.6 between persons."""
+PAUSE_SECONDS, SAME_PLACE, CONTINUED = 1.0, 0.4, 0.45
 """A track that begins in the same shot within so long of another's end, in a box that overlaps with the other's last
 one by so much (IoU), goes on with it if it is nearer than this, which replaces `SAME` there: who was covered for a
-moment, or looked away, is half covered or half turned just before and after. Measured: 0.20 and 0.23 between such
-pieces of one person; neighbours in a crowd 0.22 to 0.35, and nobody stood where another had just been."""
-UNSURE = 0.16
+moment, or looked away, is half covered or half turned just before and after. Measured: 0.39 and 0.42 between such
+pieces of one person; neighbours in a crowd 0.22 to 0.55, and nobody stood where another had just been."""
+UNSURE = 0.35
 """Persons with tracks nearer than this may be one after all."""
-_CELLS, _DIRECTIONS = 8, 8
 
 
 @dataclass(frozen=True)
@@ -47,39 +46,19 @@ class TrackLook:
     """Of its first and last frame, seconds."""
     boxes: NDArray[np.floating]
     """(2, 4) px in its first and last frame."""
+    direction: NDArray[np.floating]
+    """(D,) of length one: where the embedding puts the person; (0,) where it was not asked."""
 
 
-def descriptor(crop: Image) -> NDArray[np.float32]:
-    """How a face looks, as a vector of length one: edge directions of the colour-normalised inner face.
-
-    `crop` is aligned, uint8 (S, S, 3), of the usual coverage. Light and skin tone are taken out on purpose: the same
-    person is filmed under several lights. Dalal and Triggs, "Histograms of oriented gradients", 2005, on a masked face.
-    """
-    inner = round(crop.shape[0] / COVERAGE / 2) * 2
-    grey = cv2.cvtColor(crop[middle(crop.shape[:2], inner)], cv2.COLOR_RGB2GRAY)
-    grey = resize(grey, (64, 64)).astype(np.float32)
-    mask = np.zeros((64, 64), np.float32)
-    cv2.ellipse(mask, (32, 32), (24, 31), 0, 0, 360, 1.0, -1)
-    mean = float((grey * mask).sum() / mask.sum())
-    spread = float(np.sqrt((((grey - mean) * mask) ** 2).sum() / mask.sum()))
-    grey = (grey - mean) / max(spread, 1.0)
-    down, across = np.gradient(grey)
-    strength, angle = np.hypot(across, down) * mask, np.arctan2(down, across) % np.pi
-    bins = np.minimum((angle / np.pi * _DIRECTIONS).astype(int), _DIRECTIONS - 1)
-    cell = np.arange(64) * _CELLS // 64
-    where = (cell[:, None] * _CELLS + cell[None]) * _DIRECTIONS + bins
-    counts = np.bincount(where.ravel(), strength.ravel(), _CELLS * _CELLS * _DIRECTIONS)
-    counts = np.sqrt(counts)
-    return (counts / max(float(np.linalg.norm(counts)), 1e-9)).astype(np.float32)
+def mean_direction(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
+    """One direction (D,) for several embeddings (N, D) of a person: their mean, of length one."""
+    mean = embeddings.mean(0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-9)
 
 
-def distance_between(first: Sequence[Image], second: Sequence[Image]) -> float:
-    """How unlike two faces look, 0 (the same picture) to 1: the lower quartile over all pairs of their crops.
-
-    So a face that is covered or turned away in most of its crops still shows who it is in the others.
-    """
-    looks = [np.array([descriptor(crop) for crop in crops]) for crops in (first, second)]
-    return float(np.percentile(1 - looks[0] @ looks[1].T, 25))
+def distance_between(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """How unlike two persons' directions (D,) are: 0 the same, 1 nothing in common."""
+    return 1 - float(first @ second)
 
 
 def group(tracks: Sequence[TrackLook]) -> list[int]:
@@ -128,12 +107,11 @@ def _distances(tracks: Sequence[TrackLook]) -> NDArray[np.float64]:
     Less, by `SAME / CONTINUED`, where one goes on where the other had ended.
     """
     count = len(tracks)
-    looks = [np.array([descriptor(sample) for sample in track.samples]) for track in tracks]
     distance = np.full((count, count), np.inf)
     for high in range(1, count):
         for low in range(high):
             if not _together(tracks[low], tracks[high]):
-                near = float(np.percentile(1 - looks[low] @ looks[high].T, 25))
+                near = distance_between(tracks[low].direction, tracks[high].direction)
                 if _goes_on(tracks[low], tracks[high]):
                     near *= SAME / CONTINUED
                 distance[low, high] = distance[high, low] = near

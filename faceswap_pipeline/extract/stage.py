@@ -6,7 +6,7 @@ pass cuts the crops of the chosen persons.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,8 +26,10 @@ from faceswap_pipeline.extract.options import ExtractOptions
 from faceswap_pipeline.extract.report import dataset_page
 from faceswap_pipeline.extract.scan import Scan, scan_source
 from faceswap_pipeline.geometry import invert_matrix, transform_points
+from faceswap_pipeline.identity import FaceEmbedder
 from faceswap_pipeline.imaging import Image, middle, resize, sharpness, warp
 from faceswap_pipeline.options import seconds
+from faceswap_pipeline.parsing import FaceParser, parsed_mask
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.report import Level
 from faceswap_pipeline.storage import keep_old, remove_folder
@@ -57,6 +59,25 @@ class _Face:
     aligned: Aligned
     look: people.TrackLook
 
+    def seen_as(self, direction: NDArray[np.floating]) -> "_Face":
+        """The same, with where the embedding puts it."""
+        return replace(self, look=replace(self.look, direction=direction))
+
+
+class _Recogniser:
+    """Tells who small pictures show: the embedding, with masks of the parser."""
+
+    def __init__(self, parser: FaceParser) -> None:
+        self._parser, self._embedder = parser, FaceEmbedder()
+
+    def direction(self, samples: Sequence[Image]) -> NDArray[np.floating]:
+        """Where the embedding puts the person in `samples`, (D,); (0,) without any."""
+        if not samples:
+            return np.zeros(0)
+        parsed = self._parser.parse(samples)
+        masks = [parsed_mask("face", parsed, index, len(sample)) for index, sample in enumerate(samples)]
+        return people.mean_direction(self._embedder.embed(samples, masks))
+
 
 def extract_faces(
     inputs: Sequence[Path],
@@ -64,12 +85,14 @@ def extract_faces(
     options: ExtractOptions,
     *,
     redo: bool = False,
+    load_parser: Callable[[], FaceParser] = FaceParser,
     progress: Progress | None = None,
 ) -> FaceDataset:
     """Find, follow, align and cut the faces of `inputs` (videos, pictures, folders of pictures) into the folder `out`.
 
     An unfinished `out` made with the same inputs and options is gone on with, a finished one is returned as it is;
     other inputs or options raise DatasetError, unless `redo`, which keeps the old folder under a numbered name.
+    `load_parser` is called where persons have to be told apart.
     Raises VideoError for what cannot be read, NoFaceError when there is no face, OptionError for a person not there.
     """
     progress = progress or Progress()
@@ -94,8 +117,13 @@ def extract_faces(
             dataset.close()
             remove_folder(out)
             raise _no_face(scans, inputs, options)
+        wanted = None
+        if photo is not None or len(faces) > 1:
+            recogniser = _Recogniser(load_parser())
+            faces = [face.seen_as(recogniser.direction(face.look.samples)) for face in faces]
+            wanted = None if photo is None else recogniser.direction([photo])
         persons = _persons(faces)
-        chosen = _choose(faces, persons, options, photo, progress)
+        chosen = _choose(faces, persons, options, wanted, progress)
         if chosen is None:
             _write_people(dataset, faces, persons, set(), scans)
             raise OptionError(
@@ -180,6 +208,7 @@ def _faces(scans: Sequence[Scan], mean_face: MeanFace) -> list[_Face]:
                 shot=int(shots[first]),
                 times=(float(scan.pts[first]), float(scan.pts[last])),
                 boxes=track.boxes[[0, -1]],
+                direction=np.zeros(0),
             )
             faces.append(_Face(source, track, len(faces), aligned, look))
     return faces
@@ -228,9 +257,12 @@ def _how_sure(faces: Sequence[_Face], persons: list[int]) -> list[tuple[Level, s
 
 
 def _choose(
-    faces: Sequence[_Face], persons: list[int], options: ExtractOptions, photo: Image | None, progress: Progress
+    faces: Sequence[_Face], persons: list[int], options: ExtractOptions, wanted: NDArray | None, progress: Progress
 ) -> set[int] | None:
-    """The numbers of the persons to keep; None when `--person` names a number that nobody has."""
+    """The numbers of the persons to keep; None when `--person` names a number that nobody has.
+
+    `wanted`: direction of the face in the photo that it names.
+    """
     there = sorted(set(persons))
     if options.person == "all":
         return set(there)
@@ -238,8 +270,8 @@ def _choose(
         if len(there) > 1:
             progress.note(f"{len(there)} persons found: the one seen longest is taken (people.jpg; --person N picks)")
         return {0}
-    if photo is not None:
-        return {_nearest_person(faces, persons, photo, Path(options.person).name, progress)}
+    if wanted is not None:
+        return {_nearest_person(faces, persons, wanted, Path(options.person).name, progress)}
     return {int(options.person)} if int(options.person) in there else None
 
 
@@ -261,12 +293,12 @@ def _photo_of(options: ExtractOptions, mean_face: MeanFace) -> Image | None:
     return warp(image, crop_matrix(pose, people.SAMPLE_SIZE), (people.SAMPLE_SIZE, people.SAMPLE_SIZE))
 
 
-def _nearest_person(faces: Sequence[_Face], persons: list[int], photo: Image, name: str, progress: Progress) -> int:
-    """The person who looks most like the aligned face `photo`, of the file `name`."""
+def _nearest_person(faces: Sequence[_Face], persons: list[int], wanted: NDArray, name: str, progress: Progress) -> int:
+    """The person nearest to the direction `wanted`, of the photo `name`."""
     distances: dict[int, float] = {}
     for face in faces:
         if face.look.samples:
-            far = people.distance_between(face.look.samples, [photo])
+            far = people.distance_between(face.look.direction, wanted)
             number = persons[face.number]
             distances[number] = min(far, distances.get(number, np.inf))
     ranked = sorted(distances, key=lambda number: distances[number])

@@ -3,7 +3,7 @@
 In: a dataset folder and MaskOptions. Out: the same folder with masks/<kind>/ filled.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,14 +30,14 @@ def make_masks(
     options: MaskOptions,
     *,
     redo: bool = False,
-    parser: FaceParser | None = None,
+    load_parser: Callable[[], FaceParser] = FaceParser,
     progress: Progress | None = None,
 ) -> FaceDataset:
     """Make the masks of `options.kind` for every record, also those whose crop was deleted (they are still
     converted; without a crop their masks come from the landmarks).
 
     Masks that are there stay, unless they were made with other options or `redo` is set; then all of that kind are
-    made again. `parser` serves where the caller has one loaded. What is finished survives an interruption, and the next
+    made again. `load_parser` is called where one is needed. What is finished survives an interruption, and the next
     call goes on. Returns the dataset, closed for writing. Raises DatasetError when there is no dataset, StorageError
     when it cannot be written, WeightsError when the mean face or the parser is missing.
     """
@@ -49,7 +49,7 @@ def make_masks(
     if not again and not work and "masks" in opened.options:
         progress.note(f"{dataset}: the masks {', '.join(options.kind)} are there; --redo makes them again")
         return opened
-    parser = None if options.method == "landmarks" else parser or FaceParser()
+    parser = None if options.method == "landmarks" else load_parser()
     with FaceDataset.open(dataset, write=True) as written:
         if again:
             written.set_options("masks_unfinished", {"kind": sorted(again)})

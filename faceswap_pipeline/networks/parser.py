@@ -35,6 +35,7 @@ def build_parser(normalise: bool = False) -> keras.Model:
         x = convolution(x, width, 3, f"down_{level}", normalise, strides=2)
         x = residual(x, f"down_{level}_residual", normalise) if level else x
         maps.append(x)
+    maps[-1] = x = residual(x, "whole_residual", normalise)
     for level in (2, 1, 0):
         x = convolution(x, WIDTHS[level], 1, f"up_{level}_narrow", normalise)
         x = layers.Add(name=f"up_{level}_add")([layers.UpSampling2D(2, name=f"up_{level}_double")(x), maps[level]])
@@ -65,16 +66,15 @@ class HeatMean(layers.Layer):
 
 
 def convolution(x, width: int, kernel: int, name: str, normalise: bool, strides: int = 1, rectify: bool = True):
-    """Convolution, batch normalisation where asked, rectifier."""
-    x = layers.Conv2D(
-        width, kernel, strides, "same", use_bias=not normalise, kernel_initializer="he_normal", name=name
-    )(x)
+    """Convolution, batch normalisation where asked, rectifier; without that the kernel starts at 0."""
+    first = "he_normal" if rectify else "zeros"
+    x = layers.Conv2D(width, kernel, strides, "same", use_bias=not normalise, kernel_initializer=first, name=name)(x)
     x = layers.BatchNormalization(momentum=0.99, epsilon=EPSILON, name=f"{name}_norm")(x) if normalise else x
     return layers.ReLU(name=f"{name}_rectifier")(x) if rectify else x
 
 
 def residual(x, name: str, normalise: bool):
-    """Two 3x3 convolutions added to their input."""
+    """Two 3x3 convolutions added to their input, which is all there is at first (Goyal et al. 2017)."""
     y = convolution(x, x.shape[-1], 3, f"{name}_first", normalise)
     y = convolution(y, x.shape[-1], 3, f"{name}_second", normalise, rectify=False)
     return layers.ReLU(name=f"{name}_rectifier")(layers.Add(name=f"{name}_add")([x, y]))
