@@ -65,7 +65,8 @@ def draw(curves: dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]], targe
         found, mixed = (np.cumsum(hit[order]) / hit.sum() for hit in (same, ~same))
         picks = np.unique(np.geomspace(1, len(order), 200).astype(int) - 1)
         axes.plot(mixed[picks], found[picks], label=f"{name}: {equal_error(likeness, same):.1%}")
-    axes.plot([1e-3, 1], [1e-3, 1], color="grey", linewidth=0.8, linestyle=":")
+    chance = np.geomspace(1e-3, 1, 50)
+    axes.plot(chance, chance, color="grey", linewidth=0.8, linestyle=":")
     axes.set(
         xscale="log", xlim=(1e-3, 1), ylim=(0, 1), xlabel="of two people, taken for one", ylabel="of one person, found"
     )

@@ -32,7 +32,7 @@ def face() -> MeanFace:
 
 @pytest.fixture
 def folder(tmp_path: Path, face: MeanFace) -> Path:
-    """A finished dataset of faces turning from left to right, without masks; in its pictures the parser finds nothing."""
+    """A finished dataset of faces turning from left to right, without masks; the parser finds none in its pictures."""
     info = VideoInfo(640, 360, Fraction(25), Fraction(1), 0, Fraction(1), "yuv420p", None, ColorTags(), ())
     source = Source("clip.mp4", "ab" * 32, info)
     path = tmp_path / "faces_a"
