@@ -12,7 +12,7 @@ The network was trained on rendered people only (`examples/train_weights/train_p
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline import resources
 from faceswap_pipeline.imaging import Image, resize
-from faceswap_pipeline.networks.parser import CLASSES, SIDE
+from faceswap_pipeline.networks.parser import CLASSES, MIRROR, SIDE
 
 BATCH = 16
 """Crops in one pass; smaller batches are filled up."""
+TURNED = 0.7
+"""`_turn` beyond which a head is also looked at in the mirror, some 32 degrees of yaw. There it adds 0.005 to the
+overlap with the true face; from the front no less, and would take twice the time."""
 LARGEST_LOGIT = 60.0
 """Beyond it a class is certain, and short of what overflows."""
 INNER_FACE = ("face", "lips", "brow", "eye", "inner_mouth", "lash")
@@ -61,6 +64,14 @@ class Parsed:
         return both / np.maximum(inside.sum((1, 2)) + (face * ~inside).sum((1, 2)), 1e-9)
 
 
+class _Seen(NamedTuple):
+    """The three outputs of the network, as `Parsed` has them."""
+
+    chances: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    visible: NDArray[np.float32]
+
+
 class FaceParser:
     """The network with its shipped weights, compiled for one batch size."""
 
@@ -90,15 +101,37 @@ class FaceParser:
             self.parse([np.zeros((SIDE, SIDE, 3), np.uint8)])
 
     def parse(self, crops: Sequence[Image] | Image) -> Parsed:
-        """What the crops, each uint8 (S, S, 3), show."""
-        count = len(crops)
-        whole = max(1, -(-count // BATCH)) * BATCH
-        pictures = np.zeros((whole, SIDE, SIDE, 3), np.uint8)
-        for index, crop in enumerate(crops):
-            pictures[index] = resize(crop, (SIDE, SIDE))
-        parts = [self._infer(pictures[start : start + BATCH]) for start in range(0, whole, BATCH)]
-        whole_parts = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
-        return Parsed(*(part[:count] for part in whole_parts))
+        """What the crops, each uint8 (S, S, 3), show. Heads turned far aside are looked at in the mirror as well."""
+        pictures = np.array([resize(crop, (SIDE, SIDE)) for crop in crops], np.uint8).reshape(-1, SIDE, SIDE, 3)
+        seen = self._run(pictures)
+        turned = np.flatnonzero(_turn(seen.landmarks) > TURNED)
+        if turned.size:
+            mirrored = _mirrored(self._run(pictures[turned, :, ::-1]))
+            seen = _Seen(*map(np.array, seen))
+            for whole, again in zip(seen, mirrored, strict=True):
+                whole[turned] = (whole[turned] + again) / 2
+        return Parsed(*seen)
+
+    def _run(self, pictures: Image) -> _Seen:
+        """What the network says of pictures uint8 (N, SIDE, SIDE, 3)."""
+        count = len(pictures)
+        whole = np.zeros((max(1, -(-count // BATCH)) * BATCH, SIDE, SIDE, 3), np.uint8)
+        whole[:count] = pictures
+        parts = [self._infer(whole[start : start + BATCH]) for start in range(0, len(whole), BATCH)]
+        joined = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        return _Seen(*(part[:count] for part in joined))
+
+
+def _turn(landmarks: NDArray[np.float32]) -> NDArray[np.floating]:
+    """(N,) how far the nose's tip is from the middle between both ends of the jaw: 0 from the front, 1 near profile."""
+    left, nose, right = (landmarks[:, point, 0] for point in (0, 30, 16))
+    return np.abs(2 * nose - left - right) / np.maximum(right - left, np.float32(1e-6))
+
+
+def _mirrored(seen: _Seen) -> _Seen:
+    """What was seen in the mirror, as it is without."""
+    landmarks = seen.landmarks[:, MIRROR] * np.array([-1, 1], np.float32)
+    return _Seen(seen.chances[:, :, ::-1], landmarks, seen.visible[:, MIRROR])
 
 
 def parsed_mask(kind: str, parsed: Parsed, index: int, size: int, padding: float = 0.0) -> Image:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceswap_pipeline import resources
+from faceswap_pipeline import parsing, resources
 from faceswap_pipeline.array_folder import write_arrays
 from faceswap_pipeline.networks.parser import CLASSES, LANDMARKS, SIDE, build_parser
 from faceswap_pipeline.networks.weights import get_arrays
@@ -96,3 +96,26 @@ def test_the_parser_gives_the_same_for_a_crop_alone_and_in_company(
     np.testing.assert_allclose(alone.chances[0], together.chances[17], atol=1e-4)
     np.testing.assert_allclose(alone.landmarks[0], together.landmarks[17], atol=1e-4)
     assert parser.parse(crops[:0]).confidence.shape == (0,)
+
+
+def test_a_turned_head_is_seen_as_its_mirror_image_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser, random = FaceParser(), np.random.default_rng(0)
+    crop = np.repeat(np.repeat(random.integers(0, 256, (8, 8, 3), np.uint8), 14, 0), 14, 1)
+
+    def apart() -> tuple[float, float]:
+        """How differently the crop and its mirror image are seen: the chances and the landmarks."""
+        seen, other = parser.parse([crop]), parser.parse([crop[:, ::-1]])
+        places = other.landmarks[:, parsing.MIRROR] * [-1, 1]
+        return np.abs(seen.chances - other.chances[:, :, ::-1]).max(), np.abs(seen.landmarks - places).max()
+
+    monkeypatch.setattr(parsing, "TURNED", np.inf)
+    assert min(apart()) > 1e-2
+    monkeypatch.setattr(parsing, "TURNED", -1)
+    assert max(apart()) < 1e-4
+
+
+def test_a_head_is_turned_when_the_nose_is_near_one_end_of_the_jaw() -> None:
+    landmarks = np.zeros((3, LANDMARKS, 2), np.float32)
+    landmarks[:, 0, 0], landmarks[:, 16, 0] = -0.2, 0.2
+    landmarks[:, 30, 0] = [0, -0.1, 0.2]
+    np.testing.assert_allclose(parsing._turn(landmarks), [0, 0.5, 1], atol=1e-6)

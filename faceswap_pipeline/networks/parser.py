@@ -18,6 +18,12 @@ SIDE = 112
 """Side of the picture that goes in, px."""
 CLASSES = ("background", "face", "lips", "skin", "brow", "eye", "inner_mouth", "hair", "clothes", "lash")
 LANDMARKS = 68
+MIRROR = np.array(
+    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
+    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
+    + [*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]
+)
+"""For each of the 68 landmarks, the one it becomes in a mirrored picture."""
 WIDTHS = (16, 32, 64, 128)
 """Channels at a half, a quarter, an eighth and a sixteenth of the side."""
 EPSILON = 1e-3

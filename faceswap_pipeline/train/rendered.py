@@ -17,6 +17,7 @@ from faceswap_pipeline.detection.alignment import COVERAGE, crop_matrix, pose_at
 from faceswap_pipeline.detection.meanface import MeanFace, Pose, fit_pose
 from faceswap_pipeline.geometry import Array, transform_points
 from faceswap_pipeline.imaging import Image, warp
+from faceswap_pipeline.networks.parser import MIRROR
 
 FIRST_VALIDATION_PERSON = 480
 LEAST_FACE_SHARE = 0.06
@@ -25,12 +26,6 @@ INNER_FACE = (1, 2, 4, 5, 6)
 """Classes that make up the mask of the face."""
 UNIT, GAZE, TURN = 0.25, 12.0, 20.0
 """What expression weights and degrees of gaze and pose are divided by, so that all are about as large."""
-MIRROR = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
-    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
-    + [*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]
-)
-"""For each of the 68 landmarks, the one it becomes in a mirrored picture."""
 
 
 class Sample(NamedTuple):
