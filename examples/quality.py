@@ -122,12 +122,12 @@ def draw_table(page: Path) -> Path:
     figure = Figure(figsize=(9.5, 3.2), facecolor="white", layout="constrained")
     shown = {"registered": "SSIM, registered", "raw": "SSIM, as it is", "eyes follow": "eyes' movement kept"}
     for axes, (column, title) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
-        lines: dict[str, list[tuple[float, float]]] = {}
+        curves: dict[str, list[tuple[float, float]]] = {}
         for each in table:
             if each["clips"] == "pair":
                 name = f"{each['recipe']}, {each['from']}, seed {each['seed']}"
-                lines.setdefault(name, []).append((float(each["minutes"]), float(each[column].split("/")[-1])))
-        for name, points in sorted(lines.items()):
+                curves.setdefault(name, []).append((float(each["minutes"]), float(each[column].split("/")[-1])))
+        for name, points in sorted(curves.items()):
             axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
         axes.set(title=title, xlabel="CPU minutes of training", xscale="log", xticks=[2, 5, 10, 30])
         axes.set_xticklabels(["2", "5", "10", "30"])
