@@ -1,23 +1,22 @@
 """How far mouth and eyes open: does the new face open and shut them when the actor does.
 
-In: face pairs. Out: the correlation over time of the openings, as the face parser's landmarks give them.
+In: face pairs. Out: the correlation over time of the openings, as the face parser gives them: the landmarks of the
+inner lips, and how much there is to be seen of the eyeballs (the lids' landmarks hardly move when rendered lids shut).
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from faceswap_pipeline.evaluate.groups import Findings, Group, Subject, cohorts, without_usual
 from faceswap_pipeline.evaluate.pairs import FacePair
 from faceswap_pipeline.geometry import Array
 from faceswap_pipeline.imaging import Image
-from faceswap_pipeline.parsing import BATCH, FaceParser
+from faceswap_pipeline.networks.parser import CLASSES
+from faceswap_pipeline.parsing import BATCH, FaceParser, Parsed
 
 LIPS = ((61, 67), (62, 66), (63, 65))
 """Landmarks on the inner edge of the upper lip, each with the one below it."""
-LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
-"""The same for the lids of both eyes."""
 EYES = ((36, 39), (42, 45))
 """The corners of each eye."""
 FEWEST_FACES = 24
@@ -45,7 +44,7 @@ class Opening(Group):
 
     def _measure(self, parser: FaceParser) -> None:
         if self._waiting:
-            self._found.append(openings(parser.parse(self._waiting).landmarks, self._height))
+            self._found.append(openings(parser.parse(self._waiting), self._height))
             self._waiting.clear()
 
     def finish(self) -> Findings:
@@ -67,13 +66,14 @@ class Opening(Group):
         return found
 
 
-def openings(landmarks: NDArray[np.float32], height: float) -> Array:
-    """How far mouth (share of the face's height) and eyes (share of their width) are open, (N, 2), from landmarks
-    (N, 68, 2) in shares of a crop in which a face is `height` high.
+def openings(parsed: Parsed, height: float) -> Array:
+    """How far mouth (share of the face's height) and eyes (eyeball, share of their width squared) are open, (N, 2), of
+    N parsed crops in which a face is `height` of the side high.
     """
-    points = landmarks.astype(np.float64)
+    points = parsed.landmarks.astype(np.float64)
+    eyeball = parsed.chances[..., CLASSES.index("eye")].mean((1, 2), dtype=np.float64)
     width = _apart(points, EYES) + 1e-6
-    return np.stack([_apart(points, LIPS) / height, _apart(points, LIDS) / width], -1)
+    return np.stack([_apart(points, LIPS) / height, eyeball / len(EYES) / width**2], -1)
 
 
 def correlation(first: Array, second: Array) -> float:

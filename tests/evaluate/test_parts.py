@@ -19,6 +19,8 @@ from faceswap_pipeline.evaluate.report import _worst_of_bins
 from faceswap_pipeline.evaluate.untouched import psnr
 from faceswap_pipeline.evaluate.worst import worst_frames
 from faceswap_pipeline.imaging import blur
+from faceswap_pipeline.networks.parser import CLASSES
+from faceswap_pipeline.parsing import Parsed
 
 SIDE, HEIGHT = 160, 100.0
 
@@ -232,16 +234,18 @@ def test_a_long_film_is_drawn_by_its_worst_moments():
 
 
 def test_openings_are_shares_of_face_and_eye_whatever_the_size() -> None:
-    points = np.zeros((2, 68, 2), np.float32)
+    points, chances = np.zeros((3, 68, 2), np.float32), np.zeros((3, 100, 100, len(CLASSES)), np.float32)
     for upper, lower in opening.LIPS:
         points[:, upper, 1], points[:, lower, 1] = 0.2, 0.2 + 0.06
     for (left, right), x in zip(opening.EYES, (-0.2, 0.1), strict=True):
         points[:, left, 0], points[:, right, 0] = x, x + 0.1
-    for upper, lower in opening.LIDS:
-        points[:, upper, 1], points[:, lower, 1] = -0.1, -0.1 + 0.03
     points[1] *= 0.5
-    mouth, eyes = opening.openings(points, 0.6).T
-    assert mouth == pytest.approx([0.1, 0.05]) and eyes == pytest.approx([0.3, 0.3], abs=1e-4)
+    eye = CLASSES.index("eye")
+    chances[0, 40:43, 30:40, eye] = chances[0, 40:43, 60:70, eye] = 1
+    chances[1, 40:42, 30:34, eye] = chances[1, 40:42, 60:67, eye] = 0.5
+    mouth, eyes = opening.openings(Parsed(chances, points, np.ones((3, 68), np.float32)), 0.6).T
+    assert mouth == pytest.approx([0.1, 0.05, 0.1])
+    assert eyes == pytest.approx([0.3, 0.22, 0], abs=1e-4), "30 pixels of an eye 10 wide, 5.5 of one 5 wide"
 
 
 def test_correlation_is_blind_to_size_and_place_but_not_to_stillness() -> None:
