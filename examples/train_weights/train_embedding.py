@@ -7,7 +7,7 @@ rendered faces (images/, labels/, faces.jsonl); people 0480 to 0539 are kept for
 weights as they are now and ends.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -77,11 +77,16 @@ def equal_error(likeness: NDArray[np.float64], same: NDArray[np.bool_]) -> float
     return float((missed[at] + mixed[at]) / 2)
 
 
-def mean_directions(network: keras.Model, faces: Faces, mean_face: MeanFace) -> NDArray[np.float32]:
-    """The mean embedding (N, 128) of each of the N people's plain pictures: a head that knows what the network does."""
-    infer = compile_inference(
+def compiled(network: keras.Model) -> Callable[..., NDArray[np.float32]]:
+    """Pictures and face masks, as `central` gives them -> embeddings."""
+    return compile_inference(
         lambda pictures, faces: network(bare_faces(pictures, faces), training=False), network.variables
     )
+
+
+def mean_directions(network: keras.Model, faces: Faces, mean_face: MeanFace) -> NDArray[np.float32]:
+    """The mean embedding (N, 128) of each of the N people's plain pictures: a head that knows what the network does."""
+    infer = compiled(network)
     sums = np.zeros((FIRST_VALIDATION_PERSON, DIMENSIONS), np.float32)
     for chosen in np.array_split(np.arange(len(faces)), -(-len(faces) // 64)):
         samples = [clean_sample(faces, int(index), mean_face, WHOLE) for index in chosen]
@@ -93,9 +98,7 @@ class Judge:
     """How well people never seen are told apart, on plain pictures and on filmed ones."""
 
     def __init__(self, network: keras.Model, faces: Faces, mean_face: MeanFace):
-        self.infer = compile_inference(
-            lambda pictures, faces: network(bare_faces(pictures, faces), training=False), network.variables
-        )
+        self.infer = compiled(network)
         plain = stack([clean_sample(faces, i, mean_face, WHOLE) for i in range(len(faces))], faces.people)
         (film,) = run_ahead(faces, mean_face, WHOLE, 480, 12345, range(1))
         self.sets = {name: (*central(made, None), made.people) for name, made in (("plain", plain), ("film", film))}

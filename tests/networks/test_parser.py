@@ -26,31 +26,37 @@ def test_a_hot_place_is_read_in_shares_from_the_middle():
     np.testing.assert_allclose(seen, [0, 0, 3], atol=1e-4)
 
 
-def test_folding_the_normalisation_keeps_the_function():
-    trained, plain = build_parser(normalise=True), build_parser()
-    random = np.random.default_rng(0)
-    for layer in trained.layers:
+def normalised(random: np.random.Generator) -> keras.Model:
+    """A parser whose normalisation does something."""
+    network = build_parser(normalise=True)
+    for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([random.uniform(0.5, 1.5, value.shape) for value in layer.get_weights()])
+    return network
+
+
+def assert_alike(made: list, expected: list, share: float) -> None:
+    """All heads are as expected, within a share of their largest value."""
+    for one, other in zip(made, expected, strict=True):
+        one, other = keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)
+        np.testing.assert_allclose(one, other, atol=share * np.abs(other).max())
+
+
+def test_folding_the_normalisation_keeps_the_function():
+    random = np.random.default_rng(0)
+    trained, plain = normalised(random), build_parser()
     fold(trained, plain)
     picture = random.uniform(-1, 1, (1, SIDE, SIDE, 3)).astype(np.float32)
-    for one, other in zip(trained(picture, training=False), plain(picture), strict=True):
-        one, other = keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)
-        np.testing.assert_allclose(other, one, atol=2e-4 * np.abs(one).max())
+    assert_alike(plain(picture), trained(picture, training=False), 2e-4)
 
 
 def test_going_back_to_normalisation_keeps_the_function():
-    first, plain, trained = build_parser(normalise=True), build_parser(), build_parser(normalise=True)
     random = np.random.default_rng(0)
-    for layer in first.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights([random.uniform(0.5, 1.5, value.shape) for value in layer.get_weights()])
-    fold(first, plain)
+    plain, trained = build_parser(), build_parser(normalise=True)
+    fold(normalised(random), plain)
     pictures = random.uniform(-1, 1, (4, SIDE, SIDE, 3)).astype(np.float32)
     unfold(plain, trained, pictures)
-    for one, other in zip(plain(pictures), trained(pictures, training=False), strict=True):
-        one, other = keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)
-        np.testing.assert_allclose(other, one, atol=1e-3 * np.abs(one).max())
+    assert_alike(trained(pictures, training=False), plain(pictures), 1e-3)
     statistics = trained.get_layer("down_0_norm").get_weights()
     made = keras.ops.convert_to_numpy(keras.Model(trained.input, trained.get_layer("down_0").output)(pictures))
     np.testing.assert_allclose(statistics[2], made.mean((0, 1, 2)), atol=1e-4)
