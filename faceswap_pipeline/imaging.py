@@ -50,16 +50,15 @@ def warp(
     sixteen pixels however far apart they fall).
     """
     m = np.asarray(matrix, np.float64)
-    scale = float(np.sqrt(abs(np.linalg.det(m[:, :2]))))
-    if 0 < scale < 0.5 and interpolation != "nearest":
+    factor = _block(m)
+    if factor > 1 and interpolation != "nearest":
         if border != "reflect":  # which may show what lies beyond the part
             image, m = _shown_part(image, m, size)
         # Whole pixels are averaged, which is quick; the ratio is that of the sizes, also of a picture too small for it.
-        factor = 2 ** int(np.log2(1 / scale))
         small = (max(1, image.shape[1] // factor), max(1, image.shape[0] // factor))
         image = image[: small[1] * factor, : small[0] * factor]
         ratio_x, ratio_y = small[0] / image.shape[1], small[1] / image.shape[0]
-        apart = max(1.0, 1 / (scale * factor))
+        apart = max(1.0, 1 / (factor * math.sqrt(abs(float(np.linalg.det(m[:, :2]))))))
         image = blur(cv2.resize(image, small, interpolation=cv2.INTER_AREA), _SOFTER * math.sqrt(apart**2 - 1))
         shrink = np.array([[1 / ratio_x, 0, (1 / ratio_x - 1) / 2], [0, 1 / ratio_y, (1 / ratio_y - 1) / 2]])
         m = compose_matrices(m, shrink)
@@ -148,8 +147,11 @@ def sharpness(image: Image) -> float:
 def shown_region(matrix: ArrayLike, size: tuple[int, int], whole: tuple[int, int]) -> tuple[int, int, int, int]:
     """The region of a picture of size `whole` (width, height) that decides `warp(picture, matrix, size)`.
 
-    Returns x and y of its top-left pixel, width and height; it has one pixel at least.
+    Returns x and y of its top-left pixel, width and height; it has one pixel at least. Where `warp` halves first, the
+    region begins and ends between the blocks that it averages, which thus are the same whatever region they are cut
+    from: a face that moves by less than a pixel changes by as little.
     """
+    block = _block(matrix)
     margin = _REACH - 0.5
     right, bottom = size[0] - 1 + margin, size[1] - 1 + margin
     outline = [[-margin, -margin], [right, -margin], [right, bottom], [-margin, bottom]]
@@ -157,7 +159,15 @@ def shown_region(matrix: ArrayLike, size: tuple[int, int], whole: tuple[int, int
     last = np.array(whole) - 1
     x, y = np.clip(np.floor(corners.min(0)), 0, last).astype(int).tolist()
     right, bottom = np.clip(np.ceil(corners.max(0)), 0, last).astype(int).tolist()
-    return x, y, right + 1 - x, bottom + 1 - y
+    x, y = x - x % block, y - y % block
+    right, bottom = min(right + block - right % block, whole[0]), min(bottom + block - bottom % block, whole[1])
+    return x, y, right - x, bottom - y
+
+
+def _block(matrix: ArrayLike) -> int:
+    """Side of the blocks of pixels that `warp` averages before it samples: 1 where it shrinks by less than a half."""
+    scale = math.sqrt(abs(float(np.linalg.det(np.asarray(matrix, np.float64)[:, :2]))))
+    return 2 ** int(math.log2(1 / scale)) if 0 < scale < 0.5 else 1
 
 
 def _shown_part(image: NDArray, matrix: NDArray, size: tuple[int, int]) -> tuple[NDArray, NDArray]:

@@ -141,6 +141,11 @@ def plot(draw: Callable[["Figure"], None], width: float = 7.2, height: float = 2
     with rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
+        # Laid out once: left to itself, saving draws everything a second time to do so.
+        layout = figure.get_layout_engine()
+        assert layout is not None
+        layout.execute(figure)
+        figure.set_layout_engine(None)
         target = io.BytesIO()
         figure.savefig(target, format="svg", metadata={"Date": None})
     svg = target.getvalue().decode()

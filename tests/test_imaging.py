@@ -94,6 +94,17 @@ def test_only_what_shows_is_reduced_and_it_shows_the_same(
         assert np.abs(warped - nearest).mean() < 25
 
 
+@pytest.mark.parametrize("scale", [0.47, 0.2])
+def test_a_picture_that_moves_by_little_changes_by_little(scale: float) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+
+    def moved(x: float) -> np.ndarray:
+        return imaging.warp(picture, [[scale, 0, -scale * (60 + x)], [0, scale, -scale * 60]], (64, 64)).astype(float)
+
+    steps = [np.abs(moved(x + 0.05) - moved(x)).mean() for x in np.arange(0, 4, 0.05)]
+    assert max(steps) < 2 * np.median(steps)
+
+
 def test_strong_shrinking_does_not_alias() -> None:
     stripes = np.zeros((400, 400), np.uint8)
     stripes[:, ::2] = 255

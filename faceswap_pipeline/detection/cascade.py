@@ -91,12 +91,13 @@ class Pyramid:
     """A picture and its halvings, made when first asked for: crops are cut from the one that is just large enough."""
 
     def __init__(self, picture: Image) -> None:
-        self._levels = [np.ascontiguousarray(picture)]
+        self.height, self.width = picture.shape[:2]
+        self._levels = {0: np.ascontiguousarray(picture)}
 
     @property
     def picture(self) -> Image:
         """The picture itself, uint8 (H, W, 3)."""
-        return self._levels[0]
+        return self._level(0)
 
     def turned(self, quarters: int) -> "Pyramid":
         """The picture turned clockwise by quarter turns; itself for 0."""
@@ -105,9 +106,8 @@ class Pyramid:
     def crop(self, box: ArrayLike, size: int) -> Image:
         """The box (4,) x0 y0 x1 y1 px stretched to uint8 (size, size, 3); grey beyond the border."""
         x0, y0, x1, y1 = np.asarray(box, np.float64)
-        level = self._level(max(x1 - x0, y1 - y0) / size)
-        image = self._levels[level]
-        ratio_x, ratio_y = image.shape[1] / self.picture.shape[1], image.shape[0] / self.picture.shape[0]
+        image = self._reduced(max(x1 - x0, y1 - y0) / size)
+        ratio_x, ratio_y = image.shape[1] / self.width, image.shape[0] / self.height
         # Edges measured from the picture's own edge scale exactly; pixel centres sit half a pixel further in.
         left, right, top, bottom = (
             (x0 + 0.5) * ratio_x,
@@ -125,17 +125,23 @@ class Pyramid:
 
     def resized(self, width: int, height: int) -> Image:
         """The whole picture at a smaller size, area-averaged."""
-        level = self._level(min(self.picture.shape[1] / width, self.picture.shape[0] / height))
-        return cv2.resize(self._levels[level], (width, height), interpolation=cv2.INTER_AREA)
+        image = self._reduced(min(self.width / width, self.height / height))
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
-    def _level(self, shrink: float) -> int:
+    def _reduced(self, shrink: float) -> Image:
         """The smallest level that still has `1 / shrink` of the picture's resolution."""
-        level = int(np.log2(max(shrink, 1)))
-        while len(self._levels) <= level:
-            last = self._levels[-1]
-            half = (max(1, (last.shape[1] + 1) // 2), max(1, (last.shape[0] + 1) // 2))
-            self._levels.append(cv2.resize(last, half, interpolation=cv2.INTER_AREA))
-        return level
+        return self._level(int(np.log2(max(shrink, 1))))
+
+    def _level(self, level: int) -> Image:
+        """The picture halved so many times."""
+        if level not in self._levels:
+            self._levels[level] = self._made(level)
+        return self._levels[level]
+
+    def _made(self, level: int) -> Image:
+        above = self._level(level - 1)
+        half = ((above.shape[1] + 1) // 2, (above.shape[0] + 1) // 2)
+        return np.asarray(cv2.resize(above, half, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class FaceDetector:
@@ -219,8 +225,9 @@ class FaceDetector:
         """Every face in each picture, best score first. Pictures of one size run as one batch."""
         pyramids = [picture if isinstance(picture, Pyramid) else Pyramid(picture) for picture in pictures]
         proposals: list[NDArray] = [np.zeros((0, 4))] * len(pyramids)
-        for shape in {pyramid.picture.shape for pyramid in pyramids}:
-            same = [index for index, pyramid in enumerate(pyramids) if pyramid.picture.shape == shape]
+        shapes = [(pyramid.height, pyramid.width) for pyramid in pyramids]
+        for shape in set(shapes):
+            same = [index for index, own in enumerate(shapes) if own == shape]
             for start in range(0, len(same), PICTURE_BATCHES[-1]):
                 chosen = same[start : start + PICTURE_BATCHES[-1]]
                 for index, boxes in zip(chosen, self._proposals([pyramids[i] for i in chosen]), strict=True):
@@ -241,7 +248,7 @@ class FaceDetector:
 
     def _proposals(self, pyramids: Sequence[Pyramid]) -> list[NDArray[np.float64]]:
         """Square candidate boxes (N, 4) of each picture (all of one size) from the first network."""
-        height, width = pyramids[0].picture.shape[:2]
+        height, width = pyramids[0].height, pyramids[0].width
         count = len(pyramids)
         padded = next(size for size in PICTURE_BATCHES if size >= count)
         boxes: list[list[NDArray]] = [[] for _ in pyramids]
@@ -316,12 +323,15 @@ def _compiled(model: keras.Model) -> Callable[..., tuple[NDArray, ...]]:
 
 
 def pyramid_sizes(width: int, height: int, min_face: float) -> list[tuple[int, int]]:
-    """Sizes (width, height) px at which the 12-pixel window looks for faces, from `min_face` of the short side up."""
+    """Sizes (width, height) px at which the 12-pixel window looks for faces, from `min_face` of the short side up.
+
+    They are even, as the first network wants them.
+    """
     short = min(width, height)
     scale = min(networks.PROPOSAL_CELL / (min_face * short), 1.0)
     sizes = []
     while short * scale >= networks.PROPOSAL_CELL:
-        sizes.append((round(width * scale), round(height * scale)))
+        sizes.append((2 * round(width * scale / 2), 2 * round(height * scale / 2)))
         scale *= PYRAMID_FACTOR
     return sizes
 

@@ -33,6 +33,8 @@ TURN_EVERY = 4
 CLEAR_SCORE, CLEAR_SPREAD = 0.98, 0.02
 """A face that scores more and whose landmarks spread less is clearly one: hands, cloth and faces seen the wrong way up,
 which the networks take for faces now and then, never are. Not every real face is clear: profiles are not."""
+PATH_CONTEXT = 6
+"""Pictures before a stretch that have a say in where boxes move in it: the last stretch of a shot may be very short."""
 CUT_CONTEXT = 7
 """Frames before and after that are looked at to tell a cut from motion."""
 
@@ -140,20 +142,23 @@ class FaceFinder:
         stretch: list[Pyramid] = []
         cuts: list[bool] = []
         found: dict[int, list[Detection]] = {}
+        settled: dict[int, list[Detection]] = {}
+        past: list[list[Detection]] = []
         turn, unclear = 0, 0
 
         def solve(quarters: int, ready: int) -> tuple[list[list[Detection]], set[int]]:
             """Fill `found` as seen turned by `quarters`; the faces of the first `ready` pictures, and the keys."""
-            nonlocal found, turn
-            found = found if quarters == turn else {}
+            nonlocal found, settled, past, turn
+            found, settled, past = (found, settled, past) if quarters == turn else ({}, {}, [])
             turn = quarters
             seen = [picture.turned(turn) for picture in stretch]
-            keys = self._solve(seen, found)
-            return self._measured(seen, found, ready), keys
+            self._solve(seen, found, settled)
+            alike = [settled.get(index, found[index]) for index in range(len(stretch))]
+            return self._measured(seen[:ready], past, alike), set(settled)
 
         def finish(keep_last: bool) -> Iterator[FrameFaces]:
             """Solve the stretch; its last picture, a key frame, begins the next one when `keep_last`."""
-            nonlocal stretch, cuts, found, spacing, unclear
+            nonlocal stretch, cuts, found, settled, past, spacing, unclear
             ready = len(stretch) - 1 if keep_last else len(stretch)
             faces, keys = solve(turn, ready)
             if any(_is_clear(face.score, face.spread) for group in faces for face in group):
@@ -168,11 +173,12 @@ class FaceFinder:
             if len(stretch) - 1 > 1:
                 spacing = min(2 * spacing, self._max_spacing) if len(keys) <= 2 else max(spacing // 2, first // 2)
             for index in range(ready):
-                height, width = stretch[index].picture.shape[:2]
-                upright = [face.turned_back(turn, width, height) for face in faces[index]]
-                yield FrameFaces(upright, cuts[index], index in keys, stretch[index])
+                picture = stretch[index]
+                upright = [face.turned_back(turn, picture.width, picture.height) for face in faces[index]]
+                yield FrameFaces(upright, cuts[index], index in keys, picture)
             stretch, cuts = stretch[ready:], cuts[ready:]
-            found = {0: found[ready]} if keep_last else {}
+            past = [*past, *faces][-PATH_CONTEXT:] if keep_last else []
+            found, settled = ({0: found[ready]}, {0: settled[ready]}) if keep_last else ({}, {})
 
         for pyramid, cut in pictures:
             if cut and stretch:
@@ -199,25 +205,29 @@ class FaceFinder:
                 return quarters
         return None
 
-    def _solve(self, stretch: list[Pyramid], found: dict[int, list[Detection]]) -> set[int]:
-        """Fill `found` for every picture of the stretch; returns the indexes of its key frames."""
-        keys = set(found)
+    def _solve(
+        self, stretch: list[Pyramid], found: dict[int, list[Detection]], settled: dict[int, list[Detection]]
+    ) -> None:
+        """Fill `found` for every picture of the stretch and `settled` for its key frames.
+
+        Refining a box again moves it by up to 4 % of its side, to and fro, and landmarks with it. So key frames have
+        their faces twice: as found, which is what the boxes in between are predicted from, and with boxes refined as
+        often as those are.
+        """
         pending = [(0, len(stretch) - 1)]
         while pending:
             first, last = pending.pop()
-            wanted = [index for index in (first, last) if index not in keys]
+            wanted = [index for index in (first, last) if index not in settled]
             for index, faces in zip(wanted, self._detector.detect([stretch[i] for i in wanted]), strict=True):
-                found[index] = self._settled(stretch[index], faces)
-                keys.add(index)
+                found[index], settled[index] = faces, self._settled(stretch[index], faces)
             if last - first < 2:
                 continue
             if not self._follow(stretch, found, first, last):
                 middle = (first + last) // 2
                 pending += [(middle, last), (first, middle)]
-        return keys
 
     def _settled(self, picture: Pyramid, faces: list[Detection]) -> list[Detection]:
-        """The cascade's faces with their boxes refined once more, as all boxes between key frames are."""
+        """The faces of one picture with their boxes refined once more."""
         if self._follower is None or not faces:
             return faces
         (refined,) = self._follower.refine([picture], [[face.box for face in faces]])
@@ -245,22 +255,28 @@ class FaceFinder:
         found.update(dict(zip(range(first + 1, last), refined, strict=True)))
         return True
 
-    def _measured(self, stretch: list[Pyramid], found: dict[int, list[Detection]], ready: int) -> list[list[Detection]]:
-        """The faces of the first `ready` pictures, with landmarks measured in boxes that move smoothly."""
+    def _measured(
+        self, pictures: list[Pyramid], past: list[list[Detection]], found: list[list[Detection]]
+    ) -> list[list[Detection]]:
+        """The faces `found` in `pictures` (and in some after them), with landmarks measured in boxes moving smoothly.
+
+        How they moved in the `past`, the pictures before, has a say in it.
+        """
         if self._follower is None:
-            return [found[index] for index in range(ready)]
-        boxes = [np.zeros((len(found[index]), 4)) for index in range(len(stretch))]
-        for chain in chains([found[index] for index in range(len(stretch))]):
-            path = steady_boxes(np.array([found[index][number].box for index, number in chain]))
+            return found[: len(pictures)]
+        faces = [*past, *found]
+        boxes = [np.zeros((len(group), 4)) for group in faces]
+        for chain in chains(faces):
+            path = steady_boxes(np.array([faces[index][number].box for index, number in chain]))
             for (index, number), box in zip(chain, path, strict=True):
                 boxes[index][number] = box
-        seen = self._follower.examine(stretch[:ready], boxes[:ready])
+        seen = self._follower.examine(pictures, boxes[len(past) :][: len(pictures)])
         return [
             [
                 Detection(face.box, five.astype(np.float32), float(score), float(spread))
-                for face, five, score, spread in zip(found[index], *seen[index], strict=True)
+                for face, five, score, spread in zip(group, *each, strict=True)
             ]
-            for index in range(ready)
+            for group, each in zip(found, seen, strict=False)
         ]
 
 

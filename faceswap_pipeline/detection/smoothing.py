@@ -54,33 +54,25 @@ def fit_noise(
 ) -> tuple[NDArray, NDArray]:
     """Variance of the measurement and of the push, (C,) each, that make the first `FIT_FRAMES` rows most likely.
 
-    For each ratio of the two one filter run with unit measurement noise gives the best scale in closed form.
+    For each ratio of the two a filter run with unit measurement noise gives the best scale in closed form.
     """
     part, seen = values[:FIT_FRAMES], measured[:FIT_FRAMES]
     if seen.sum() < 4:
         part, seen = values, measured
-    best = np.full(values.shape[1], -np.inf)
-    noise, push = np.ones(values.shape[1]), np.ones(values.shape[1])
-    for frequencies in np.geomspace(np.minimum(SLOWEST, limits), limits, CANDIDATES):
-        ratio = push_ratio(frequencies, rate)
-        squared, spread, count = _innovations(part, seen, ratio)
-        scale = np.maximum(squared / count, 1e-16)
-        likelihood = -0.5 * (count * np.log(scale) + spread)
-        better = likelihood > best
-        best, noise, push = (
-            np.where(better, likelihood, best),
-            np.where(better, scale, noise),
-            np.where(better, scale * ratio, push),
-        )
-    return noise, push
+    ratio = push_ratio(np.geomspace(np.minimum(SLOWEST, limits), limits, CANDIDATES), rate)
+    squared, spread, count = _innovations(part, seen, ratio)
+    scale = np.maximum(squared / count, 1e-16)
+    likeliest = np.argmax(-0.5 * (count * np.log(scale) + spread), 0)
+    noise = scale[likeliest, np.arange(len(limits))]
+    return noise, noise * ratio[likeliest, np.arange(len(limits))]
 
 
 def _innovations(values: NDArray, measured: NDArray, ratio: NDArray) -> tuple[NDArray, NDArray, int]:
-    """Sums of squared scaled surprises and of log variances (C,), and their count: unit noise, push ratios (C,)."""
+    """Sums of squared scaled surprises and of log variances, and their count: unit noise, push ratios (..., C)."""
     first = int(np.flatnonzero(measured)[0])
-    place, speed = values[first].copy(), np.zeros(values.shape[1])
+    place, speed = np.broadcast_to(values[first], ratio.shape), np.zeros_like(ratio)
     a, b, d = np.ones_like(ratio), np.zeros_like(ratio), np.ones_like(ratio)
-    squared, spread, count = np.zeros(values.shape[1]), np.zeros(values.shape[1]), 0
+    squared, spread, count = np.zeros_like(ratio), np.zeros_like(ratio), 0
     for row in range(first + 1, len(values)):
         place = place + speed
         a, b, d = a + 2 * b + d + ratio / 4, b + d + ratio / 2, d + ratio

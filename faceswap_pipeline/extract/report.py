@@ -233,7 +233,15 @@ def _draw_quality(figure: "Figure", records: Sequence[FaceRecord], heights: NDAr
     ):
         edges = np.linspace(0, max(float(values.max()) * 1.02, 1e-6), 31)
         labels, colours = ["to learn from", "left out"], [report.COLOURS[0], "#9a9a9a"]
-        axes.hist([values[used], values[~used]], edges.tolist(), stacked=True, label=labels, color=colours)
+        # One outline for each group: as single bars they take five times as long to draw.
+        axes.hist(
+            [values[used], values[~used]],
+            edges.tolist(),
+            histtype="stepfilled",
+            stacked=True,
+            label=labels,
+            color=colours,
+        )
         axes.set_xlabel(words)
         axes.set_ylabel("faces")
     left.legend()

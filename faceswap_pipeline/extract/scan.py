@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +30,7 @@ from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.storage import atomic_write_json, open_aside
 from faceswap_pipeline.video.ahead import ahead
 from faceswap_pipeline.video.images import is_image
+from faceswap_pipeline.video.planes import half_rgb, shrunk, to_rgb
 from faceswap_pipeline.video.reader import Frame, read_frames, times_after
 
 SEGMENT = 500
@@ -42,17 +42,15 @@ SAMPLES_A_TRACK = 12
 
 
 class Picture(Pyramid):
-    """A frame, reduced for the search, that still knows where it came from."""
+    """A frame, reduced for the search, that still knows where it came from; RGB is made of it at the sizes needed."""
 
     def __init__(self, frame: Frame, min_face: float) -> None:
         short = min(frame.width, frame.height)
         self.scale = min(1.0, max(WORK_SHORT, 20 / min_face) / short)
         """Pixels here per pixel of the frame."""
-        rgb = frame.rgb
-        if self.scale < 1:
-            size = (round(frame.width * self.scale), round(frame.height * self.scale))
-            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-        super().__init__(rgb)
+        self.width, self.height = round(frame.width * self.scale), round(frame.height * self.scale)
+        self._planes = shrunk(frame.planes, self.width, self.height) if self.scale < 1 else frame.planes
+        self._levels = {}
         self.frame = frame.index
         self.pts = frame.pts
         self.skipped: list[tuple[int, Fraction]] = []
@@ -61,8 +59,13 @@ class Picture(Pyramid):
 
     def to_frame(self, points: NDArray[Any]) -> NDArray[np.float32]:
         """Points (..., 2) of this picture in pixels of the frame."""
-        ratio = np.array([self.full[0] / self.picture.shape[1], self.full[1] / self.picture.shape[0]])
+        ratio = np.array([self.full[0] / self.width, self.full[1] / self.height])
         return ((np.asarray(points, np.float64) + 0.5) * ratio - 0.5).astype(np.float32)
+
+    def _made(self, level: int) -> Image:
+        if level == 0:
+            return np.ascontiguousarray(to_rgb(self._planes))
+        return half_rgb(self._planes) if level == 1 else super()._made(level)
 
 
 @dataclass

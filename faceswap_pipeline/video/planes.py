@@ -178,6 +178,30 @@ def part_to_rgb(frame: VideoFrame, x: int, y: int, width: int, height: int) -> P
     return to_rgb(part)[above:, ahead:]
 
 
+def half_rgb(frame: VideoFrame) -> Plane:
+    """About `to_rgb(frame)` averaged over blocks of 2x2, uint8 (H / 2, W / 2, 3), sizes rounded up.
+
+    4:2:0 has its chroma at that size already: nothing is made at full size, which takes a quarter of the time.
+    """
+    size = ((frame.width + 1) // 2, (frame.height + 1) // 2)
+    if frame.format.name != "yuv420p":
+        return np.asarray(cv2.resize(to_rgb(frame), size, interpolation=cv2.INTER_AREA), np.uint8)
+    luma, *chroma = plane_views(frame)
+    levels = cv2.merge((cv2.resize(luma, size, interpolation=cv2.INTER_AREA), *chroma))
+    full_range = frame.color_range == FULL_RANGE
+    back = np.linalg.inv(difference_matrix(frame.colorspace, full_range).astype(np.float64))
+    zero = np.array([0 if full_range else 16, 128, 128])
+    return np.asarray(cv2.transform(levels, np.column_stack([back, -back @ zero])), np.uint8)
+
+
+def shrunk(frame: VideoFrame, width: int, height: int) -> VideoFrame:
+    """A frame of one of the five formats area-averaged to a smaller size, plane by plane."""
+    small = empty_like(frame, width, height, frame.format.name)
+    for source, target in zip(plane_views(frame), plane_views(small), strict=True):
+        target[:] = cv2.resize(source, target.shape[::-1], interpolation=cv2.INTER_AREA)
+    return small
+
+
 def with_difference(frame: VideoFrame, difference: NDArray, x: int, y: int) -> VideoFrame:
     """A copy of the frame with a difference of colours added at (x, y); the frame itself is left as it is.
 

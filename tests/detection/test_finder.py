@@ -88,6 +88,19 @@ def test_a_cut_begins_anew_with_a_key_frame():
     assert [item.faces[0].box[0] for item in found] == [10.0] * 33 + [300.0] * 33
 
 
+def test_boxes_move_smoothly_also_in_the_last_two_frames_of_a_shot():
+    class Trembling(World):
+        def examine(self, pictures, boxes):
+            self.looked.update({p.number: float(b[0, 0]) for p, b in zip(pictures, boxes, strict=True)})
+            return super().examine(pictures, boxes)
+
+    world = Trembling(lambda number: 10 + 0.3 * (-1) ** number)
+    world.looked = {}
+    find(world, 12, cuts=[6])
+    assert sorted(world.looked) == list(range(12))
+    assert max(abs(world.looked[number] - 10) for number in (4, 5, 10, 11)) < 0.2
+
+
 def test_without_a_follower_every_frame_is_a_key_frame():
     world = World(lambda number: 10.0)
     pictures = [(Numbered(number), False) for number in range(10)]

@@ -37,7 +37,7 @@ def package_network(name: str):
 
 
 def test_proposal_network_equals_the_packages(ours, pair_frames):
-    picture = (pair_frames[0][None, 100:300:2, 350:600:2].astype(np.float32) - 127.5) / 128
+    picture = (pair_frames[0][None, 100:300:2, 350:598:2].astype(np.float32) - 127.5) / 128
     scores, shifts = ours.proposal(picture)
     package_shifts, package_scores = package_network("pnet")(picture)
     np.testing.assert_allclose(scores, package_scores[..., 1], atol=1e-4)

@@ -1,15 +1,18 @@
 """Planes: turned without loss, shown with the right matrix, changed only where and by what is asked."""
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from faceswap_pipeline.video.planes import (
     Orientation,
     difference_matrix,
+    half_rgb,
     part_to_rgb,
     plane_views,
     reduced,
+    shrunk,
     to_rgb,
     upright,
     with_difference,
@@ -70,6 +73,29 @@ def test_a_part_in_rgb_is_that_part_of_the_whole(pixel_format, size):
     for x, y, width, height in regions:
         part = part_to_rgb(frame, x, y, width, height)
         np.testing.assert_array_equal(part, whole[y : y + height, x : x + width], f"{x} {y} {width} {height}")
+
+
+@pytest.mark.parametrize("pixel_format", [*STEPS, "gray", "gbrp"])
+@pytest.mark.parametrize("size", [(64, 48), (63, 47)])
+@pytest.mark.parametrize(("matrix", "full"), [(1, False), (6, True)])
+def test_half_the_size_shows_the_mean_of_the_pixels(pixel_format, size, matrix, full):
+    frame = noise(pixel_format, size, matrix, full)
+    half = half_rgb(frame)
+    expected = cv2.resize(to_rgb(frame), (32, 24), interpolation=cv2.INTER_AREA).astype(int)
+    assert half.shape == (24, 32, 3) and half.dtype == np.uint8
+    if size == (64, 48):  # odd sizes put the blocks elsewhere than the chroma samples
+        assert np.abs(half - expected).max() <= 4
+    assert np.abs(half.mean((0, 1)) - expected.mean((0, 1))).max() < 2
+
+
+@pytest.mark.parametrize("pixel_format", [*STEPS, "gray", "gbrp"])
+def test_a_shrunk_frame_keeps_its_format_colours_and_time(pixel_format):
+    frame = noise(pixel_format, (96, 72), 6, full=True)
+    frame.pts = 7
+    small = shrunk(frame, 63, 47)
+    assert (small.width, small.height, small.format.name, small.pts) == (63, 47, pixel_format, 7)
+    assert (small.colorspace, small.color_range) == (frame.colorspace, frame.color_range)
+    assert np.abs(to_rgb(small).mean((0, 1)) - to_rgb(frame).mean((0, 1))).max() < 2
 
 
 def test_gray_stretches_by_its_range():
