@@ -106,7 +106,7 @@ def bench_train(recipe: str) -> None:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from training_speed import bare_pass, our_step, plain_fit
+    from training_speed import bare_pass, images_a_second, our_step, plain_fit
 
     from faceswap_pipeline.backend import backend_name, find_device, share_cores
     from faceswap_pipeline.networks.recipe import load_recipe
@@ -116,11 +116,11 @@ def bench_train(recipe: str) -> None:
         fit = rival.submit(plain_fit, loaded).result()
     share_cores()
     print(f"{recipe}, {backend_name()} on {find_device().name}, {loaded.train.batch} faces of each person a step")
-    ours = our_step(loaded)
+    ours, bare = images_a_second([our_step(loaded), bare_pass(loaded)], loaded)
     print(f"whole step                  {ours:8.1f} images/s")
     if loaded.adversarial:
-        print(f"whole step, adversarial     {our_step(loaded, adversarial=True):8.1f} images/s")
-    bare = bare_pass(loaded)
+        (adversarial,) = images_a_second([our_step(loaded, adversarial=True)], loaded)
+        print(f"whole step, adversarial     {adversarial:8.1f} images/s")
     print(
         f"bare forward and backward   {bare:8.1f} images/s; our step takes {bare / ours:.2f} times that (target 1.25)"
     )
@@ -139,13 +139,14 @@ def bench_quality(
 
     share_cores()
     if not rate:
-        from training_speed import our_step
+        from training_speed import images_a_second, our_step
 
         from faceswap_pipeline.train.base import choose_base, fit_to
 
         loaded = load_recipe(recipe)
         loaded, performed = fit_to(choose_base(base, loaded), loaded)
-        rate = our_step(loaded, performed=performed) / (2 * loaded.train.batch)
+        (images,) = images_a_second([our_step(loaded, performed=performed)], loaded)
+        rate = images / (2 * loaded.train.batch)
     print(f"{machine()}; {recipe} at {rate:.2f} steps/s")
     print(row(HEADER))
     folder = Path(clips) if clips else examples_pair()

@@ -6,7 +6,7 @@ networks and losses trained by plain `keras fit`, fed by a tf.data pipeline that
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -26,12 +26,12 @@ from faceswap_pipeline.train.model import PERSONS, SwapModel
 
 CROPS = 256
 """Pictures of each person."""
-WARM_UP, TAKES = 3, 22
+WARM_UP, TAKES = 4, 40
 """Steps that compile and are not timed, and those that are."""
 
 
-def our_step(recipe: Recipe, adversarial: bool = False, performed: int = 0) -> float:
-    """Images a second of a whole step: drawing, augmentation, losses, both updates, the moving average.
+def our_step(recipe: Recipe, adversarial: bool = False, performed: int = 0) -> Callable[[int], Any]:
+    """A whole step, called with its number: drawing, augmentation, losses, both updates, the moving average.
 
     `performed` is how many numbers base weights read of what a face does: a run from them swaps half of its faces too.
     """
@@ -47,11 +47,11 @@ def our_step(recipe: Recipe, adversarial: bool = False, performed: int = 0) -> f
         }
         float(model.step(crops, drawn, 1.0, first + number)["gradient_norm"])
 
-    return images_a_second(step, recipe)
+    return step
 
 
-def bare_pass(recipe: Recipe) -> float:
-    """Images a second of forward and backward through encoder and decoders, on a resident batch."""
+def bare_pass(recipe: Recipe) -> Callable[[int], Any]:
+    """Forward and backward through encoder and decoders, on a resident batch."""
     model, size = SwapModel(recipe, 1), recipe.network.resolution
     random = np.random.default_rng(0)
     shape = (recipe.train.batch, size, size, 3)
@@ -67,7 +67,7 @@ def bare_pass(recipe: Recipe) -> float:
         return total + sum(keras.ops.sum(gradient) for gradient in found)
 
     step = compile_step(bare, model.variables())
-    return images_a_second(lambda number: float(step()), recipe)
+    return lambda number: float(step())
 
 
 def plain_fit(recipe: Recipe) -> float:
@@ -156,11 +156,15 @@ def made_crops(recipe: Recipe) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (CROPS, height, width, 6), dtype=np.uint8)
 
 
-def images_a_second(step: Callable[[int], Any], recipe: Recipe) -> float:
-    """From the median time of a step, after those that compile."""
-    times = []
+def images_a_second(steps: Sequence[Callable[[int], Any]], recipe: Recipe) -> list[float]:
+    """Of each kind of step, from the median time of those that do not compile.
+
+    The kinds take turns, so that whatever else the machine does meets them alike.
+    """
+    times: list[list[float]] = [[] for _ in steps]
     for number in range(WARM_UP + TAKES):
-        start = time.perf_counter()
-        step(number)
-        times.append(time.perf_counter() - start)
-    return len(PERSONS) * recipe.train.batch / statistics.median(times[WARM_UP:])
+        for own, step in zip(times, steps, strict=True):
+            start = time.perf_counter()
+            step(number)
+            own.append(time.perf_counter() - start)
+    return [len(PERSONS) * recipe.train.batch / statistics.median(own[WARM_UP:]) for own in times]

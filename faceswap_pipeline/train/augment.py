@@ -97,10 +97,7 @@ def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
     resolution = recipe.resolution
     chosen = ops.take(crops, drawn["index"], axis=0)
     wanted = ops.take(crops, drawn["target"], axis=0) if "target" in drawn else chosen
-    places = view_places(drawn["matrix"], resolution, chosen.shape[1:3])
-    bend = ops.einsum("ri,bijc,sj->brsc", _grid_matrix(resolution), drawn["displacement"], _grid_matrix(resolution))
-    linear = drawn["matrix"][:, None, None, :, :2]
-    bent = places + ops.squeeze(ops.matmul(linear, bend[..., None]), -1)
+    places, bent = view_places(drawn["matrix"], drawn["displacement"], resolution, chosen.shape[1:3])
     clear, warped = sample(wanted, places), sample(chosen[..., :4], bent)
     gain, offset = drawn["gain"][:, None, None], drawn["offset"][:, None, None]
     recolor = lambda picture: ops.clip((picture / 127.5 - 1) * gain + offset, -1, 1)  # noqa: E731
@@ -117,28 +114,35 @@ def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
     return Batch(seen, target, masks[..., :1], masks[..., 1:2], masks[..., 2:], mix)
 
 
-def view_places(matrix: Any, resolution: int, shape: Sequence[int]) -> Any:
-    """Where each pixel of a view lies in crops of `shape` (H, W), (B, R, R, 2) x y px.
+def view_places(matrix: Any, displacement: Any, resolution: int, shape: Sequence[int]) -> tuple[Any, Any]:
+    """Where each pixel of a view lies in crops of `shape` (H, W), without and with the warp: (B, 2, R, R) x y px each.
 
-    Matrices (B, 2, 3) are about both centres.
+    Matrices (B, 2, 3) are about both centres; displacements (B, 5, 5, 2) are in view px. Both are mixtures of fixed
+    pictures: x, y, one, and how much each of the grid's points has to say at each pixel.
     """
     axis = np.arange(resolution, dtype=np.float32) - (resolution - 1) / 2
-    grid = np.stack([*np.meshgrid(axis, axis), np.ones((resolution, resolution), np.float32)], -1)
-    return ops.einsum("bij,rsj->brsi", matrix, grid) + (np.array(shape[::-1], np.float32) - 1) / 2
+    grid = np.stack([*np.meshgrid(axis, axis), np.ones((resolution, resolution), np.float32)]).reshape(3, -1)
+    rows = _grid_matrix(resolution)
+    points = np.einsum("ri,sj->ijrs", rows, rows).reshape(GRID * GRID, -1)
+    moved = ops.matmul(matrix[:, :, :2], ops.transpose(ops.reshape(displacement, (-1, GRID * GRID, 2)), (0, 2, 1)))
+    middle = (np.array(shape[::-1], np.float32)[:, None, None] - 1) / 2
+    size = (-1, 2, resolution, resolution)
+    places = ops.reshape(ops.matmul(matrix, grid), size) + middle
+    return places, places + ops.reshape(ops.matmul(moved, points), size)
 
 
 def sample(images: Any, places: Any) -> Any:
-    """`images` (B, H, W, C) at places (B, R, R, 2) x y px, bilinear, the border repeated; float32 (B, R, R, C)."""
+    """`images` (B, H, W, C) at places (B, 2, R, R) x y px, bilinear, the border repeated; float32 (B, R, R, C)."""
     height, width, channels = images.shape[1:]
-    batch, last = ops.shape(images)[0], np.array([width, height], np.float32) - np.float32(1.001)
+    batch, last = ops.shape(images)[0], np.array([width, height], np.float32)[:, None, None] - np.float32(1.001)
     places = ops.minimum(ops.maximum(places, 0.0), last)
     corner = ops.floor(places)
     share = places - corner
-    x, y = ops.cast(corner[..., 0], "int32"), ops.cast(corner[..., 1], "int32")
+    x, y = ops.unstack(ops.cast(corner, "int32"), 2, axis=1)
     first = ops.reshape(ops.arange(batch, dtype="int32") * (height * width), (-1, 1, 1)) + y * width + x
     flat = ops.reshape(images, (-1, channels))
     at = lambda step: ops.cast(ops.take(flat, first + step, axis=0), "float32")  # noqa: E731
-    right, below = share[..., :1], share[..., 1:]
+    right, below = share[:, 0, ..., None], share[:, 1, ..., None]
     upper = at(0) + (at(1) - at(0)) * right
     lower = at(width) + (at(width + 1) - at(width)) * right
     return upper + (lower - upper) * below

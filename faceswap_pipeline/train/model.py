@@ -4,6 +4,7 @@ In: a recipe. Then: resident crops of both persons and what was drawn for the st
 their moving averages and the optimizers have moved on by one step.
 """
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import keras
@@ -48,6 +49,10 @@ JUDGE = {
     "mixup": lambda judge, real, fake, mix: losses.least_squares(judge(mix * real + (1 - mix) * fake), mix),
 }
 """The discriminator's side: what judges pictures, true and made ones, and the mix -> scalar."""
+
+
+AVERAGE_EVERY = 4
+"""Steps from one move of the averages to the next, which then goes as far as four: each costs a twelfth of a step."""
 
 
 class Code(NamedTuple):
@@ -122,22 +127,30 @@ class SwapModel:
         """One update of everything; `rate` multiplies both learning rates. Returns the named losses."""
         adversarial = self.is_adversarial(step)
         if adversarial not in self._steps:
-            run = lambda crops, drawn, rate, keep: self._update(crops, drawn, rate, keep, adversarial)  # noqa: E731
+            run = lambda crops, drawn, rate: self._update(crops, drawn, rate, adversarial)  # noqa: E731
             self._steps[adversarial] = compile_step(run, self.variables())
-        keep = min(self.recipe.train.average, (1 + step) / (10 + step))
-        return self._steps[adversarial](crops, drawn, np.float32(rate), np.float32(keep))
+        terms = self._steps[adversarial](crops, drawn, np.float32(rate))
+        if (step + 1) % AVERAGE_EVERY == 0:
+            self._move_averages(np.float32(min(self.recipe.train.average, (1 + step) / (10 + step)) ** AVERAGE_EVERY))
+        return terms
+
+    @cached_property
+    def _move_averages(self) -> Any:
+        """The averages go a share `1 - keep` of the way to the networks, as one compiled function of `keep`."""
+        variables = [v for group in (self.generator, self.average) for part in group.values() for v in part.variables]
+        return compile_step(lambda keep: move_average(self.generator, self.average, keep), variables)
 
     def is_adversarial(self, step: int) -> bool:
         """Whether the discriminators take part in this step."""
         return self.recipe.adversarial and step >= self.recipe.train.adversarial_from
 
-    def _update(self, crops, drawn, rate, keep, adversarial: bool) -> dict[str, Any]:
+    def _update(self, crops, drawn, rate, adversarial: bool) -> dict[str, Any]:
         network = self.recipe.network
         batches = {person: augment.apply(crops[person], drawn[person], network) for person in PERSONS}
-        return self.update(batches, rate, keep, adversarial)
+        return self.update(batches, rate, adversarial)
 
-    def update(self, batches: dict[str, Batch], rate, keep, adversarial: bool) -> dict[str, Any]:
-        """The algorithm of a step on given batches: generators, then discriminators, then the moving average."""
+    def update(self, batches: dict[str, Batch], rate, adversarial: bool) -> dict[str, Any]:
+        """The algorithm of a step on given batches: generators, then discriminators."""
         train, state = self.recipe.train, self.variables()
 
         def generator_loss():
@@ -164,7 +177,6 @@ class SwapModel:
             self.discriminator_optimizer.apply(found, self.discriminator_weights)
             terms = {**terms, **verdict}
 
-        move_average(self.generator, self.average, keep)
         return {**terms, "gradient_norm": norm}
 
     def _apply(self, found: list[Any]) -> None:
@@ -331,6 +343,7 @@ def restore_all(groups: Groups, optimizers: Optimizers, arrays: dict[str, NDArra
 
 def clipped(found: list[Any], limit: float) -> tuple[list[Any], Any]:
     """Gradients scaled down to a joint norm of at most `limit`, and the norm they had."""
-    norm = ops.sqrt(sum(ops.sum(gradient * gradient) for gradient in found))
+    flat = [ops.reshape(gradient, (-1,)) for gradient in found]
+    norm = ops.sqrt(sum(ops.dot(values, values) for values in flat))
     scale = ops.minimum(1.0, limit / (norm + 1e-12))
     return [gradient * scale for gradient in found], norm

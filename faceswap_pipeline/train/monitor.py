@@ -143,7 +143,8 @@ class SwapLikeness:
 def picture_errors(made, target, face):
     """Each picture's mean absolute error and 1 - SSIM inside the face, (B,) and (B,)."""
     border = losses.WINDOW // 2
-    inner = face[:, border:-border, border:-border]
+    made, target, face = map(losses.planes, (made, target, face))
+    inner = face[:, :, border:-border, border:-border]
     error = ops.sum(ops.abs(made - target) * face, axis=(1, 2, 3)) / (3 * ops.sum(face, axis=(1, 2, 3)) + 1e-6)
     structure = ops.sum((1 - losses.similarity_map(made, target, 2.0)) * inner, axis=(1, 2, 3))
     return error, structure / (3 * ops.sum(inner, axis=(1, 2, 3)) + 1e-6)

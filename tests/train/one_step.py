@@ -25,7 +25,7 @@ def main(source: str, target: str) -> None:
         model.restore({name[8:]: given[name] for name in given.files if name.startswith("weights/")})
         batches = {p: {field: given[f"{p}/{field}"] for field in Batch._fields} for p in ("a", "b")}
     step = compile_step(
-        lambda batches: model.update({p: Batch(**fields) for p, fields in batches.items()}, 1.0, 0.5, True),
+        lambda batches: model.update({p: Batch(**fields) for p, fields in batches.items()}, 1.0, True),
         model.variables(),
     )
     losses = {f"losses/{name}": keras.ops.convert_to_numpy(value) for name, value in step(batches).items()}

@@ -187,22 +187,23 @@ def test_similarity_map_equals_tensorflows():
     random = np.random.default_rng(2)
     first = random.random((3, 24, 24, 3)).astype(np.float32)
     second = np.clip(first + random.normal(0, 0.1, first.shape), 0, 1).astype(np.float32)
-    ours = keras.ops.convert_to_numpy(losses.similarity_map(first, second, 1.0)).mean((1, 2, 3))
+    ours = losses.similarity_map(losses.planes(first), losses.planes(second), 1.0)
+    ours = keras.ops.convert_to_numpy(ours).mean((1, 2, 3))
     np.testing.assert_allclose(ours, tf.image.ssim(first, second, 1.0).numpy(), atol=2e-4)
 
 
 def test_losses_are_zero_for_the_truth_and_weigh_eyes_more():
     random = np.random.default_rng(3)
-    truth = random.uniform(-1, 1, (2, 24, 24, 3)).astype(np.float32)
-    face = np.ones((2, 24, 24, 1), np.float32)
+    truth = random.uniform(-1, 1, (2, 3, 24, 24)).astype(np.float32)
+    face = np.ones((2, 1, 24, 24), np.float32)
     eyes = np.zeros_like(face)
-    eyes[:, 4:12] = 1
+    eyes[:, :, 4:12] = 1
     weights = losses.pixel_weights(face, eyes, 0 * face, LossRecipe(eyes=3))
     for loss in (losses.weighted_error, losses.edge_error, losses.structure_error):
         assert float(loss(truth, truth, weights)) == pytest.approx(0, abs=1e-5)
     wrong_eyes, wrong_chin = truth.copy(), truth.copy()
-    wrong_eyes[:, 4:12] += 0.2
-    wrong_chin[:, 14:22] += 0.2
+    wrong_eyes[:, :, 4:12] += 0.2
+    wrong_chin[:, :, 14:22] += 0.2
     ratio = float(losses.weighted_error(wrong_eyes, truth, weights)) / float(
         losses.weighted_error(wrong_chin, truth, weights)
     )
