@@ -81,7 +81,8 @@ def with_option_flags(verb: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def option_parameters(options_class: type[Options]) -> list[inspect.Parameter]:
+@functools.cache  # some classes belong to many verbs
+def option_parameters(options_class: type[Options]) -> tuple[inspect.Parameter, ...]:
     """One keyword-only parameter per field of an options class, with its default and its help."""
     hints = typing.get_type_hints(options_class, include_extras=True)
     texts = field_docstrings(options_class)
@@ -103,7 +104,7 @@ def option_parameters(options_class: type[Options]) -> list[inspect.Parameter]:
         )
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(field.name, kind, default=field.default, annotation=Annotated[hint, style]))
-    return parameters
+    return tuple(parameters)
 
 
 def field_docstrings(options_class: type[Options]) -> dict[str, str]:

@@ -130,14 +130,15 @@ def _transfer_light(image: FloatImage, own: Vector, wanted: Vector) -> FloatImag
 def _to_linear(image: FloatImage) -> FloatImage:
     """RGB -1..1 with sRGB's curve -> linear light 0..1."""
     value = (np.clip(image, -1, 1) + 1) * np.float32(0.5)
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    curved = cv2.pow((value + np.float32(0.055)) * np.float32(1 / 1.055), 2.4)  # a fifth of numpy's time
+    return np.where(value <= 0.04045, value * np.float32(1 / 12.92), curved)
 
 
 def _from_linear(light: FloatImage) -> FloatImage:
     """The inverse, clipped to what sRGB holds."""
     light = np.clip(light, 0, 1)
-    value = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
-    return (value * 2 - 1).astype(np.float32)
+    curved = cv2.pow(np.maximum(light, np.float32(1e-9)), 1 / 2.4) * np.float32(1.055) - np.float32(0.055)
+    return np.where(light <= 0.0031308, light * np.float32(12.92), curved) * np.float32(2) - np.float32(1)
 
 
 def _measure_moments(pixels: NDArray, weights: NDArray) -> Vector:

@@ -62,6 +62,8 @@ _FEATURES = 10.0
 """How much more a pixel of eyes and mouth counts in a comparison than another of the face."""
 _SEAM = 0.06
 """Half the height over which the upper part goes over into the lower, share of the side."""
+_MARGIN = 0.1
+"""How far beyond the rows that it is wanted for a picture's flow is looked for, share of the side."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,8 @@ class Album:
             return large
         drawing = resize(image, (_FLOW_SIDE, _FLOW_SIDE))
         grey, own = _grey(drawing), _coarse(drawing, self.nose)
-        flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        flow_of.setGradientDescentIterations(12)  # as good as the preset's 25 here, and quicker
-        flow_of.setVariationalRefinementIterations(3)
         placed = [
-            _Placed(index, blur(np.asarray(flow_of.calc(grey, self.grey[index], _no_flow())), _FLOW_BLUR), shares)
+            _Placed(index, _find_flow(grey, self.grey[index], _rows(_FLOW_SIDE, self.nose, shares)), shares)
             for index, shares in self._shares(image).items()
         ]
         fine, coarse = _mixed(self.fine, placed, self.nose), _mixed(self.coarse, placed, self.nose)
@@ -143,9 +142,29 @@ class _Placed(NamedTuple):
 
     index: int
     flow: FloatImage
-    """(F, F, 2) x y px of F, from each place in the swap to the same in the picture."""
+    """(F, F, 2) x y px of F, from each place in the swap to the same in the picture; known where it has a share."""
     shares: tuple[float, float]
     """How much of the mean it is above the nose's tip and below."""
+
+
+def _rows(side: int, nose: float, shares: tuple[float, float]) -> slice:
+    """The rows of pictures of `side` px in which one with these shares above the nose's tip and below is wanted."""
+    above, below = shares
+    low, high = (round(np.clip(nose + end * _SEAM, 0, 1) * side) for end in (-1, 1))
+    return slice(0 if above else low, side if below else high)
+
+
+def _find_flow(drawing: Image, picture: Image, rows: slice) -> FloatImage:
+    """Where each place of a drawing (F, F) is in a picture (F, F), (F, F, 2) px; nought outside `rows`."""
+    flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow_of.setGradientDescentIterations(12)  # as good as the preset's 25 here, and quicker
+    flow_of.setVariationalRefinementIterations(3)
+    margin = round(_MARGIN * _FLOW_SIDE)
+    seen, flow = slice(max(0, rows.start - margin), rows.stop + margin), _no_flow()
+    # Both as arrays of their own: the rows of one picture alone, and nothing of what lies around them.
+    part = flow_of.calc(drawing[seen].copy(), picture[seen].copy(), flow[seen].copy())
+    flow[seen] = blur(np.asarray(part), _FLOW_BLUR)
+    return flow
 
 
 def _mixed(pictures: NDArray, placed: Sequence[_Placed], nose: float) -> FloatImage:
@@ -154,13 +173,16 @@ def _mixed(pictures: NDArray, placed: Sequence[_Placed], nose: float) -> FloatIm
     axis = np.arange(side, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis), -1)
     means, total = np.zeros((2, *pictures.shape[1:]), np.float32), [0.0, 0.0]
+    parts = _rows(side, nose, (1, 0)), _rows(side, nose, (0, 1))
     for index, flow, shares in placed:
-        there = grid + cv2.resize(flow, (side, side)) * np.float32(side / _FLOW_SIDE)
+        rows = _rows(side, nose, shares)
+        there = (grid + cv2.resize(flow, (side, side)) * np.float32(side / _FLOW_SIDE))[rows]
         picture = cv2.remap(pictures[index], there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore[reportCallIssue, reportArgumentType]
         for part, share in enumerate(shares):
             if share > 0:
                 total[part] += share
-                cv2.accumulateWeighted(picture, means[part], share / total[part])
+                own = picture[parts[part].start - rows.start : parts[part].stop - rows.start]
+                cv2.accumulateWeighted(own, means[part][parts[part]], share / total[part])
     above, below = means
     return below + _above(nose, side) * (above - below)
 
