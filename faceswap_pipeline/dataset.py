@@ -336,8 +336,9 @@ class FaceDataset:
         if self._lines is not None:
             self._lines.close()
             self._lines = None
-        text = "".join(json.dumps(record.to_json()) + "\n" for record in records)
-        atomic_write_bytes(self.path / "faces.jsonl", text.encode())
+        with open_aside(self.path / "faces.jsonl") as file:
+            for record in records:
+                file.write(json.dumps(record.to_json()).encode() + b"\n")
         self.records, self._names = records, {record.name for record in records}
         if self.state == "done":
             self._header["faces"] = len(records)

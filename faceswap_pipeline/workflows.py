@@ -106,7 +106,9 @@ def extract(
         mask_options = MaskOptions.from_json(recorded) if recorded is not None else MaskOptions()
         if all(dataset.has_mask(record, kind) for kind in mask_options.kind for record in dataset.records):
             return dataset
-        return make_masks(dataset.path, mask_options, load_parser=load_parser, progress=progress)
+        folder = dataset.path
+        del dataset  # of an hour's film its records take as much memory as the parser
+        return make_masks(folder, mask_options, load_parser=load_parser, progress=progress)
 
 
 def _ready_after_search() -> "FaceParser":

@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from fractions import Fraction
@@ -364,6 +365,34 @@ def test_a_line_that_is_no_json_or_lacks_a_key_is_named(tmp_path: Path) -> None:
         FaceDataset.open(tmp_path / "d")
     path.write_text("".join([lines[0], "1, 2\n", *lines[2:]]))
     with pytest.raises(DatasetError, match="line 2 is damaged"):
+        FaceDataset.open(tmp_path / "d")
+
+
+def lengthen(dataset: Path, count: int) -> None:
+    """Give the dataset's list `count` faces, all but the first few without a crop."""
+    path = dataset / "faces.jsonl"
+    first = json.loads(path.read_text().splitlines()[0])
+    path.write_text("".join(json.dumps(first | {"frame": frame}) + "\n" for frame in range(count)))
+    edit_header(dataset, faces=count)
+
+
+def test_a_long_list_takes_little_more_memory_while_it_is_read(tmp_path: Path) -> None:
+    make_dataset(tmp_path / "d")
+    lengthen(tmp_path / "d", 12_000)
+    tracemalloc.start()
+    try:
+        dataset = FaceDataset.open(tmp_path / "d")
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(dataset) == 12_000 and most < 3.5 * kept
+
+
+def test_a_wrong_line_far_down_is_named_with_its_number(tmp_path: Path) -> None:
+    make_dataset(tmp_path / "d")
+    lengthen(tmp_path / "d", 5_000)
+    edit_line(tmp_path / "d", 4_998, yaw="left")
+    with pytest.raises(DatasetError, match="line 4999 is damaged"):
         FaceDataset.open(tmp_path / "d")
 
 

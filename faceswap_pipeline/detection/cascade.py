@@ -46,7 +46,7 @@ PICTURE_BATCHES = (1, 4)
 """The same for batches of pictures."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Detection:
     """One face found in one picture."""
 

@@ -442,7 +442,8 @@ def _mark_blurred(dataset: FaceDataset, options: ExtractOptions) -> None:
         blurred = record.sharpness < options.blurred * usual[record.person]
         marks = tuple(mark for mark in record.marks if mark != "blurred") + (("blurred",) if blurred else ())
         use = not any(mark in UNTRAINED_MARKS for mark in marks)
-        records.append(replace(record, marks=marks, use_for_training=use))
+        changed = (marks, use) != (record.marks, record.use_for_training)
+        records.append(replace(record, marks=marks, use_for_training=use) if changed else record)
     dataset.rewrite_records(records)
 
 

@@ -45,12 +45,13 @@ def make_masks(
     mean_face = load_mean_face(weight_file("mean_face"))
     opened = FaceDataset.open(dataset)
     again = _kinds_to_redo(opened, options, redo)
-    work = _work_to_do(opened, options, again)
-    if not again and not work and "masks" in opened.options:
+    if not again and "masks" in opened.options and not _work_to_do(opened, options, again):
         progress.note(f"{dataset}: the masks {', '.join(options.kind)} are there; --redo makes them again")
         return opened
+    del opened  # its records are those that are opened for writing now
     parser = None if options.method == "landmarks" else load_parser()
     with FaceDataset.open(dataset, write=True) as written:
+        work = _work_to_do(written, options, again)
         if again:
             written.set_options("masks_unfinished", {"kind": sorted(again)})
         written.set_options("masks", _recorded(written, options).to_json())
