@@ -100,7 +100,7 @@ class Scan:
             if position in boxes and np.allclose(boxes[position], self.faces[position][number].box, atol=1e-3)
         ]
         picks = np.unique(np.linspace(0, len(own) - 1, SAMPLES_A_TRACK).astype(int)) if own else []
-        return [own[pick] for pick in picks]
+        return [own[pick].copy() for pick in picks]  # and not all that were read with it
 
 
 def scan_source(

@@ -112,6 +112,8 @@ def extract_faces(
             scan_source(dataset, index, Path(path), options, mean_face, progress) for index, path in enumerate(inputs)
         ]
         faces = _faces(scans, mean_face, progress)
+        for scan in scans:
+            scan.samples.clear()  # each track has its own few now; of an hour's film these take 70 MB
         if not faces:
             # Nothing but the search itself is lost, and that has to be made anew with other options.
             dataset.close()
