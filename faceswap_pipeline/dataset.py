@@ -336,9 +336,7 @@ class FaceDataset:
         if self._lines is not None:
             self._lines.close()
             self._lines = None
-        with open_aside(self.path / "faces.jsonl") as file:
-            for record in records:
-                file.write(json.dumps(record.to_json()).encode() + b"\n")
+        self._write_lines(records)
         self.records, self._names = records, {record.name for record in records}
         if self.state == "done":
             self._header["faces"] = len(records)
@@ -493,10 +491,15 @@ class FaceDataset:
         for index, record in enumerate(self.records[first:], first):
             if self.has_crop(record) and not self._files.is_whole_png(f"crops/{record.name}.png"):
                 kept = self.records[:index]
-                text = "".join(json.dumps(record.to_json()) + "\n" for record in kept)
-                atomic_write_bytes(self.path / "faces.jsonl", text.encode())
+                self._write_lines(kept)
                 self.records = kept
                 return
+
+    def _write_lines(self, records: Iterable[FaceRecord]) -> None:
+        """Replace faces.jsonl, a line at a time."""
+        with open_aside(self.path / "faces.jsonl") as file:
+            for record in records:
+                file.write(json.dumps(record.to_json()).encode() + b"\n")
 
     def _read_made(self, kind: str) -> dict[str, MaskMade]:
         name = f"masks/{kind}/made.jsonl"

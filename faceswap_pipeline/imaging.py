@@ -58,7 +58,7 @@ def warp(
         small = (max(1, image.shape[1] // factor), max(1, image.shape[0] // factor))
         image = image[: small[1] * factor, : small[0] * factor]
         ratio_x, ratio_y = small[0] / image.shape[1], small[1] / image.shape[0]
-        apart = max(1.0, 1 / (factor * math.sqrt(abs(float(np.linalg.det(m[:, :2]))))))
+        apart = max(1.0, 1 / (factor * _scale(m)))
         image = blur(cv2.resize(image, small, interpolation=cv2.INTER_AREA), _SOFTER * math.sqrt(apart**2 - 1))
         shrink = np.array([[1 / ratio_x, 0, (1 / ratio_x - 1) / 2], [0, 1 / ratio_y, (1 / ratio_y - 1) / 2]])
         m = compose_matrices(m, shrink)
@@ -166,8 +166,13 @@ def shown_region(matrix: ArrayLike, size: tuple[int, int], whole: tuple[int, int
 
 def _block(matrix: ArrayLike) -> int:
     """Side of the blocks of pixels that `warp` averages before it samples: 1 where it shrinks by less than a half."""
-    scale = math.sqrt(abs(float(np.linalg.det(np.asarray(matrix, np.float64)[:, :2]))))
+    scale = _scale(matrix)
     return 2 ** int(math.log2(1 / scale)) if 0 < scale < 0.5 else 1
+
+
+def _scale(matrix: ArrayLike) -> float:
+    """How much longer a matrix (2, 3) makes things."""
+    return math.sqrt(abs(float(np.linalg.det(np.asarray(matrix, np.float64)[:, :2]))))
 
 
 def _shown_part(image: NDArray, matrix: NDArray, size: tuple[int, int]) -> tuple[NDArray, NDArray]:

@@ -161,9 +161,7 @@ def _find_flow(drawing: Image, picture: Image, rows: slice) -> FloatImage:
     flow_of.setVariationalRefinementIterations(3)
     margin = round(_MARGIN * _FLOW_SIDE)
     seen, flow = slice(max(0, rows.start - margin), rows.stop + margin), _no_flow()
-    # Both as arrays of their own: the rows of one picture alone, and nothing of what lies around them.
-    part = flow_of.calc(drawing[seen].copy(), picture[seen].copy(), flow[seen].copy())
-    flow[seen] = blur(np.asarray(part), _FLOW_BLUR)
+    flow[seen] = blur(np.asarray(flow_of.calc(drawing[seen], picture[seen], flow[seen])), _FLOW_BLUR)
     return flow
 
 
