@@ -12,7 +12,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +22,8 @@ from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.train.augment import Batch
 from faceswap_pipeline.train.batches import load_faces
-from faceswap_pipeline.train.gradients import gradients
-from faceswap_pipeline.train.model import PERSONS, SwapModel, clipped, move_average, trainable
+from faceswap_pipeline.train.gradients import Adam, clipped, gradients
+from faceswap_pipeline.train.model import PERSONS, SwapModel, trainable
 from faceswap_pipeline.train.stage import SwapLesson, usual_tone
 from faceswap_pipeline.video.reader import read_frames
 
@@ -102,16 +101,14 @@ class TwiceSteppedModel(SwapModel):
             person: trainable({name: self.generator[name] for name in ("encoder", f"decoder_{person}")})
             for person in PERSONS
         }
-        self._own_optimizers = {person: keras.optimizers.Adam(train.learning_rate, train.beta_1) for person in PERSONS}
-        for person, optimizer in self._own_optimizers.items():
-            optimizer.build(self._own[person])
+        self._own_optimizers = {p: Adam(self._own[p], train.learning_rate, train.beta_1) for p in PERSONS}
 
     def variables(self) -> list[Any]:
         """The joint model's, with those of both optimizers."""
         own = getattr(self, "_own_optimizers", {}).values()
         return super().variables() + [variable for optimizer in own for variable in optimizer.variables]
 
-    def update(self, batches: dict[str, Batch], rate: Any, keep: Any, adversarial: bool) -> dict[str, Any]:
+    def update(self, batches: dict[str, Batch], rate: Any, adversarial: bool) -> dict[str, Any]:
         """A person's step after the other's."""
         terms: dict[str, Any] = {}
         for person in PERSONS:
@@ -126,9 +123,8 @@ class TwiceSteppedModel(SwapModel):
             found_terms, found = gradients(loss, self._own[person], self.variables())
             found, norm = clipped(found, self.recipe.train.clip_norm)
             self._own_optimizers[person].learning_rate.assign(rate * self.recipe.train.learning_rate)
-            self._own_optimizers[person].apply(found, self._own[person])
+            self._own_optimizers[person].apply(found)
             terms |= {**found_terms, "gradient_norm": norm}
-        move_average(self.generator, self.average, keep)
         return terms
 
 

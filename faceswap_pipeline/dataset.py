@@ -290,15 +290,15 @@ class FaceDataset:
             raise ValueError(f"{self.path} is finished: nothing can be added")
         if record.name in self._names:
             raise ValueError(f"face {record.name} is in the dataset already")
-        path = self.path / "crops" / f"{record.name}.png"
+        path, name = self.path / "crops" / f"{record.name}.png", record.name
         atomic_write_bytes(path, _png(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)), sync=False)
         if self._lines is None:
             self._lines = LineFile(self.path / "faces.jsonl")
         self._lines.append(json.dumps(record.to_json()))
-        self._names.add(record.name)
-        self._crops.add(record.name)
+        self._names.add(name)
+        self._crops.add(name)
         self.records.append(record)
-        self._unsynced.append(f"crops/{record.name}.png")
+        self._unsynced.append(f"crops/{name}.png")
         self._sync_sometimes()
 
     def write_mask(self, kind: str, record: FaceRecord, mask: NDArray[np.uint8], how: str, confidence: float) -> None:

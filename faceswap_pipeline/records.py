@@ -82,7 +82,8 @@ class FaceRecord:
             object.__setattr__(self, name, int(getattr(self, name)))
         for name in _TRUTHS:
             object.__setattr__(self, name, bool(getattr(self, name)))
-        object.__setattr__(self, "pts", Fraction(self.pts))
+        if type(self.pts) is not Fraction:
+            object.__setattr__(self, "pts", Fraction(self.pts))
         object.__setattr__(self, "marks", tuple(self.marks))
 
     @property

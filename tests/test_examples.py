@@ -11,14 +11,17 @@ import cv2
 import numpy as np
 import pytest
 
+from faceswap_pipeline.backend import value_of
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.evaluate.definitions import METRICS
 from faceswap_pipeline.imaging import margin_size, resize
-from faceswap_pipeline.networks.recipe import load_recipe
+from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.resources import examples_pair
+from faceswap_pipeline.train.augment import Batch
+from faceswap_pipeline.train.model import PERSONS, SwapModel
 from faceswap_pipeline.video.reader import read_frames
 from tests.evaluate.conftest import write_clip
-from tests.train.conftest import TINY_RECIPE, make_dataset
+from tests.train.conftest import TINY_RECIPE, make_dataset, tiny_recipe
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -120,6 +123,24 @@ def test_quality_reaches_each_mark_and_goes_on(tmp_path: Path) -> None:
     rows = [list(run_quality(tmp_path, tmp_path / "work", str(recipe), [0.1, 0.2], 1.0, base="none")) for _ in range(2)]
     assert rows[0] == rows[1]
     assert [[cell.strip() for cell in line.split("|")][5:7] for line in rows[0]] == [["0.1", "6"], ["0.2", "12"]]
+
+
+def test_twice_stepped_networks_learn(tmp_path: Path) -> None:
+    """The published update, which the ablation table compares with ours, moves all that one step of ours moves."""
+    recipe = Recipe.from_json(tiny_recipe())
+    random = np.random.default_rng(0)
+    size = recipe.network.resolution
+    share = lambda channels: random.uniform(0, 1, (recipe.train.batch, size, size, channels)).astype(np.float32)  # noqa: E731
+    batches = {p: Batch(share(3), share(3), *(share(1) for _ in range(3)), share(1)[:, :1, :1]) for p in PERSONS}
+    moved = []
+    for kind in (SwapModel, program("ablate")["TwiceSteppedModel"]):
+        model = kind(recipe, 1)
+        before = [value_of(weight) for weight in model.generator_weights]
+        losses = model.update(batches, 1.0, adversarial=False)
+        assert {"reconstruction_a", "reconstruction_b", "gradient_norm"} <= set(losses)
+        moved.append([(old != value_of(new)).any() for old, new in zip(before, model.generator_weights, strict=True)])
+    # What attention opens in its first step moves in its second.
+    assert all(theirs or not ours for ours, theirs in zip(*moved, strict=True)) and np.mean(moved[0]) > 0.7
 
 
 def test_the_rival_is_fed_what_a_step_is_fed(tmp_path: Path) -> None:

@@ -20,8 +20,7 @@ from faceswap_pipeline.array_folder import damage, read_arrays, read_folder, set
 from faceswap_pipeline.backend import compile_step, value_of
 from faceswap_pipeline.networks.parser import fold, unfold
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
-from faceswap_pipeline.train.gradients import gradients
-from faceswap_pipeline.train.model import clipped
+from faceswap_pipeline.train.gradients import Adam, clipped, gradients
 
 Tensors = dict[str, Any]
 
@@ -57,15 +56,14 @@ def train(
 ) -> None:
     """Train `network` until `plan.steps`, going on from what `out` holds; `judge` measures what a report shows."""
     out.mkdir(parents=True, exist_ok=True)
-    optimizer = keras.optimizers.Adam(plan.rate)
-    optimizer.build(network.trainable_variables)
+    optimizer = Adam(network.trainable_variables, plan.rate)
     variables = [*network.variables, *optimizer.variables]
 
     def update(batch: Tensors, rate: Any) -> Tensors:
         terms, found = gradients(lambda: loss(batch), network.trainable_variables, variables)
         found, norm = clipped(found, plan.clip_norm)
         optimizer.learning_rate.assign(rate)
-        optimizer.apply(found, network.trainable_variables)
+        optimizer.apply(found)
         return {**terms, "gradient_norm": norm}
 
     step_once = compile_step(update, variables)
@@ -122,13 +120,13 @@ def _report(out: Path, entry: dict[str, Any]) -> None:
         file.write(json.dumps(rounded) + "\n")
 
 
-def _save(out: Path, network: keras.Model, optimizer: keras.optimizers.Optimizer, step: int) -> None:
+def _save(out: Path, network: keras.Model, optimizer: Adam, step: int) -> None:
     arrays = get_arrays("network", network.variables)
     arrays |= {f"optimizer/{i:04d}": value_of(value) for i, value in enumerate(optimizer.variables)}
     write_folder(out / "checkpoint", arrays, {"step": step})
 
 
-def resume(out: Path, network: keras.Model, optimizer: keras.optimizers.Optimizer | None = None) -> int:
+def resume(out: Path, network: keras.Model, optimizer: Adam | None = None) -> int:
     """Put the checkpoint, if there is one, into network and optimizer; the step to go on with."""
     folder = settled(out / "checkpoint")
     if folder is None:

@@ -3,6 +3,7 @@
 In: the faces of every frame. Out: `Track`s; short gaps are filled and marked, long ones and cuts end a track.
 """
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -35,19 +36,34 @@ class Track:
     """(N,) true where nothing was measured."""
 
 
+_NUMBERS = 15
+"""Of a face: its box (4), its landmarks (10), its score."""
+
+
 @dataclass(eq=False)
 class _Open:
-    """A track that may still grow."""
+    """A track that may still grow. Plain numbers: as objects an hour of one face takes 60 MB."""
 
-    frames: list[int] = field(default_factory=list)
-    faces: list[Detection] = field(default_factory=list)
+    frames: "array[int]" = field(default_factory=lambda: array("q"))
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+    """`_NUMBERS` for each frame."""
+
+    def add(self, frame: int, face: Detection) -> None:
+        """The face goes on in `frame`."""
+        self.frames.append(frame)
+        self.values.extend([*face.box.tolist(), *face.landmarks.ravel().tolist(), face.score])
+
+    def box(self, back: int) -> NDArray[np.float64]:
+        """(4,) px of the last face (1), or of an earlier one."""
+        start = len(self.values) - back * _NUMBERS
+        return np.array(self.values[start : start + 4])
 
     def expected(self, frame: int) -> tuple[NDArray[np.float64], float]:
         """Centre (2,) and size in px that uniform motion over the last few faces gives for `frame`."""
-        box = np.asarray(self.faces[-1].box, np.float64)
+        box = self.box(1)
         centre, size = (box[:2] + box[2:]) / 2, float(np.sqrt(np.prod(np.maximum(box[2:] - box[:2], 1e-3))))
         if len(self.frames) >= 3:
-            earlier = np.asarray(self.faces[-3].box, np.float64)
+            earlier = self.box(3)
             speed = (centre - (earlier[:2] + earlier[2:]) / 2) / (self.frames[-1] - self.frames[-3])
             # Beyond a few frames uniform motion says little: heads turn back.
             centre = centre + speed * min(frame - self.frames[-1], 4)
@@ -70,10 +86,9 @@ def link(frames: Sequence[Sequence[Detection]], cuts: Sequence[bool], max_gap: i
             track = alive[partner] if partner >= 0 else _Open()
             if partner < 0:
                 alive.append(track)
-            track.frames.append(frame)
-            track.faces.append(face)
+            track.add(frame, face)
     done += alive
-    done.sort(key=lambda track: (track.frames[0], float(track.faces[0].box[0])))
+    done.sort(key=lambda track: (track.frames[0], track.values[0]))
     return [_closed(number, track) for number, track in enumerate(done)]
 
 
@@ -104,9 +119,9 @@ def _closed(number: int, track: _Open) -> Track:
     """The track with its gaps filled by interpolation."""
     measured = np.array(track.frames)
     frames = np.arange(measured[0], measured[-1] + 1)
-    values = np.array([np.concatenate([face.box, face.landmarks.ravel()]) for face in track.faces], np.float64)
-    full = np.stack([np.interp(frames, measured, column) for column in values.T], 1)
+    values = np.array(track.values).reshape(-1, _NUMBERS)
+    full = np.stack([np.interp(frames, measured, column) for column in values[:, :-1].T], 1)
     filled = ~np.isin(frames, measured)
     scores = np.zeros(len(frames))
-    scores[~filled] = [face.score for face in track.faces]
+    scores[~filled] = values[:, -1]
     return Track(number, frames, full[:, :4], full[:, 4:].reshape(-1, 5, 2), scores, filled)

@@ -68,6 +68,25 @@ class Picture(Pyramid):
         return half_rgb(self._planes) if level == 1 else super()._made(level)
 
 
+class FoundFaces(Sequence[list[Detection]]):
+    """The faces of each frame of a film, kept as arrays: as objects those of an hour take 60 MB."""
+
+    def __init__(self, counts: NDArray[np.integer], boxes: Any, landmarks: Any, scores: Any, spreads: Any) -> None:
+        """How many faces each frame has (N,), and of all of them boxes (F, 4), landmarks (F, 5, 2) px, scores (F,) and
+        spreads (F,).
+        """
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._columns = boxes, landmarks, scores, spreads
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, position: Any) -> Any:
+        first, last = self._starts[position], self._starts[position + 1]
+        boxes, landmarks, scores, spreads = (column[first:last] for column in self._columns)
+        return list(map(Detection, boxes, landmarks, scores.tolist(), spreads.tolist()))
+
+
 @dataclass
 class Scan:
     """What the first pass found in one input."""
@@ -82,10 +101,10 @@ class Scan:
     frames: list[int] = field(default_factory=list)
     """Index of each looked-at frame in its input; the lists below run beside it."""
     pts: list[Fraction] = field(default_factory=list)
-    faces: list[list[Detection]] = field(default_factory=list)
+    faces: Sequence[list[Detection]] = ()
     cuts: list[bool] = field(default_factory=list)
-    samples: list[tuple[int, int, Image]] = field(default_factory=list)
-    """Position, number of the face there, and a small aligned picture of it."""
+    samples: list[tuple[int, int, Path, int]] = field(default_factory=list)
+    """Position, number of the face there, and which sample of which segment is a small aligned picture of it."""
     skipped: list[tuple[int, Fraction]] = field(default_factory=list)
     """Index and time of the frames that the options leave out."""
     warnings: list[str] = field(default_factory=list)
@@ -93,14 +112,15 @@ class Scan:
 
     def samples_of(self, track: Track) -> list[Image]:
         """Small pictures of a track, at most `SAMPLES_A_TRACK`, spread over it."""
-        boxes = {int(frame): box for frame, box in zip(track.frames, track.boxes, strict=True)}
+        first, last = int(track.frames[0]), int(track.frames[-1])
         own = [
-            image
-            for position, number, image in self.samples
-            if position in boxes and np.allclose(boxes[position], self.faces[position][number].box, atol=1e-3)
+            (path, row)
+            for position, number, path, row in self.samples
+            if first <= position <= last
+            and np.allclose(track.boxes[position - first], self.faces[position][number].box, atol=1e-3)
         ]
         picks = np.unique(np.linspace(0, len(own) - 1, SAMPLES_A_TRACK).astype(int)) if own else []
-        return [own[pick].copy() for pick in picks]  # and not all that were read with it
+        return [_read_samples(own[pick][0])[own[pick][1]].copy() for pick in picks]
 
 
 def scan_source(
@@ -130,8 +150,7 @@ def scan_source(
         skipped = [[frame, pts.numerator, pts.denominator] for frame, pts in ending.skipped]
         atomic_write_json(end, {"warnings": ending.warnings, "skipped": skipped})
         segments = _whole_segments(folder, source)
-    for segment in segments:
-        _read_segment(segment, scan)
+    scan.faces = _read_segments(segments, scan)
     last = json.loads(end.read_text())
     scan.warnings = last["warnings"]
     scan.skipped += [(frame, Fraction(above, below)) for frame, above, below in last["skipped"]]
@@ -260,29 +279,33 @@ def _write_segment(path: Path, found: Sequence[_Found]) -> None:
         )
 
 
-def _read_segment(path: Path, scan: Scan) -> None:
-    """Add a segment's frames to `scan`."""
-    with np.load(path, allow_pickle=False) as data:
-        arrays = dict(data)
-    scan.skipped += [
-        (index, Fraction(above, below)) for index, above, below in arrays["skipped"].reshape(-1, 3).tolist()
-    ]
-    found = [
-        Detection(box, five, float(score), float(spread))
-        for box, five, score, spread in zip(
-            arrays["boxes"], arrays["landmarks"], arrays["scores"], arrays["spreads"], strict=True
-        )
-    ]
-    at, sample = 0, 0
-    for row, count in enumerate(arrays["counts"]):
-        position = len(scan.frames)
-        scan.frames.append(int(arrays["frames"][row]))
-        scan.pts.append(Fraction(*map(int, arrays["pts"][row])))
-        scan.cuts.append(bool(arrays["cuts"][row]))
-        scan.faces.append(found[at : at + int(count)])
-        if arrays["keys"][row]:
-            scan.key_frames += 1
-            for number in range(int(count)):
-                scan.samples.append((position, number, arrays["samples"][sample]))
+def _read_segments(paths: Sequence[Path], scan: Scan) -> FoundFaces:
+    """The faces of all segments; what else is known of their frames is added to `scan`."""
+    names = ("counts", "boxes", "landmarks", "scores", "spreads")
+    columns: list[list[NDArray[Any]]] = [[] for _ in names]
+    for path in paths:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in data.files if name != "samples"}
+        for column, name in zip(columns, names, strict=True):
+            column.append(arrays[name])
+        scan.skipped += [
+            (index, Fraction(above, below)) for index, above, below in arrays["skipped"].reshape(-1, 3).tolist()
+        ]
+        first, sample = len(scan.frames), 0
+        scan.frames += arrays["frames"].tolist()
+        scan.pts += [Fraction(above, below) for above, below in arrays["pts"].tolist()]
+        scan.cuts += arrays["cuts"].tolist()
+        scan.key_frames += int(arrays["keys"].sum())
+        for row in np.flatnonzero(arrays["keys"]).tolist():
+            for number in range(int(arrays["counts"][row])):
+                scan.samples.append((first + row, number, path, sample))
                 sample += 1
-        at += int(count)
+    if not paths:
+        return FoundFaces(np.zeros(0, int), np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0), np.zeros(0))
+    return FoundFaces(*map(np.concatenate, columns))
+
+
+def _read_samples(path: Path) -> NDArray[np.uint8]:
+    """All small pictures of a segment, (S, 64, 64, 3)."""
+    with np.load(path, allow_pickle=False) as data:
+        return data["samples"]

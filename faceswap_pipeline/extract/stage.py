@@ -5,10 +5,11 @@ folder, so that a killed run goes on where it stopped. Tracks, persons and stead
 pass cuts the crops of the chosen persons.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import dropwhile
 from pathlib import Path
 
 import numpy as np
@@ -112,8 +113,6 @@ def extract_faces(
             scan_source(dataset, index, Path(path), options, mean_face, progress) for index, path in enumerate(inputs)
         ]
         faces = _faces(scans, mean_face, progress)
-        for scan in scans:
-            scan.samples.clear()  # each track has its own few now; of an hour's film these take 70 MB
         if not faces:
             # Nothing but the search itself is lost, and that has to be made anew with other options.
             dataset.close()
@@ -328,30 +327,43 @@ def _cut_crops(
 ) -> None:
     """Append a record and a crop for every face of one source's tracks; goes on after the last one that is there."""
     source = scan.source
-    wanted: dict[int, list[tuple[_Face, int]]] = {}
-    for face in faces:
-        for row, position in enumerate(face.track.frames):
-            wanted.setdefault(int(position), []).append((face, row))
     there = {record.name for record in dataset.records if record.source == source}
     kept = _last_kept(dataset, source)
-    positions = sorted(wanted)
-    first = next((p for p in positions if any(_name(f, scan, r) not in there for f, r in wanted[p])), None)
-    if first is None:
+    new = lambda here: [(face, row) for face, row in here if _name(face, scan, row) not in there]  # noqa: E731
+    ahead_of_us = dropwhile(lambda each: not new(each[1]), _by_position(faces))
+    positions = [position for position, _ in ahead_of_us]
+    if not positions:
         return
-    frames = {int(scan.frames[position]): position for position in positions if position >= first}
 
     def cut() -> Iterator[list[tuple[FaceRecord, Image]]]:
         """The faces of each frame that are not there yet."""
-        for frame in read_frames(path, start=min(frames), stop=max(frames) + 1):
-            if frame.index in frames:
-                new = [each for each in wanted[frames[frame.index]] if _name(each[0], scan, each[1]) not in there]
-                yield [_record(frame, face, row, persons[face.number], options) for face, row in new]
+        steps = dropwhile(lambda each: each[0] < positions[0], _by_position(faces))
+        position, here = next(steps)
+        for frame in read_frames(path, start=scan.frames[positions[0]], stop=scan.frames[positions[-1]] + 1):
+            while scan.frames[position] < frame.index:
+                position, here = next(steps)
+            if scan.frames[position] == frame.index:
+                yield [_record(frame, face, row, persons[face.number], options) for face, row in new(here)]
 
-    with progress.phase("cutting faces", len(frames), "frames") as advance:
+    with progress.phase("cutting faces", len(positions), "frames") as advance:
         for found in ahead(cut(), depth=4):  # the next are cut while these are compressed and written
             for record, crop in found:
                 dataset.append(_mark_duplicate(record, crop, kept, options), crop)
             advance(1)
+
+
+def _by_position(faces: Sequence[_Face]) -> Iterator[tuple[int, list[tuple[_Face, int]]]]:
+    """The positions where there is a face, in order, with the faces there and which row of its track each has there."""
+    coming = deque(sorted(faces, key=lambda face: face.look.first))
+    here: list[_Face] = []
+    position = 0
+    while coming or here:
+        position = position if here else coming[0].look.first
+        while coming and coming[0].look.first <= position:
+            here.append(coming.popleft())
+        yield position, [(face, position - face.look.first) for face in here]
+        position += 1
+        here = [face for face in here if face.look.last >= position]
 
 
 def _name(face: _Face, scan: Scan, row: int) -> str:

@@ -21,12 +21,11 @@ from faceswap_pipeline.networks.recipe import Recipe
 from faceswap_pipeline.networks.weights import set_arrays
 from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Batch, Statistics
-from faceswap_pipeline.train.gradients import gradients
+from faceswap_pipeline.train.gradients import Adam, clipped, gradients
 from faceswap_pipeline.train.model import (
     Groups,
     Optimizers,
     all_arrays,
-    clipped,
     copy_weights,
     move_average,
     restore_all,
@@ -61,8 +60,7 @@ class GeneralModel:
         encoder = self.generator["encoder"]
         self._encoder = keras.Model(encoder.input, [encoder.output, encoder.get_layer("code").output])
         self.generator_weights = trainable(self.generator)
-        self.generator_optimizer = keras.optimizers.Adam(recipe.train.learning_rate, recipe.train.beta_1)
-        self.generator_optimizer.build(self.generator_weights)
+        self.generator_optimizer = Adam(self.generator_weights, recipe.train.learning_rate, recipe.train.beta_1)
         self._step: Any = None
         self._swap: Any = None
 
@@ -108,7 +106,7 @@ class GeneralModel:
         terms, found = gradients(loss, self.generator_weights, self.variables())
         found, norm = clipped(found, self.recipe.train.clip_norm)
         self.generator_optimizer.learning_rate.assign(rate * self.recipe.train.learning_rate)
-        self.generator_optimizer.apply(found, self.generator_weights)
+        self.generator_optimizer.apply(found)
         move_average(self.generator, self.average, keep)
         return {**terms, "gradient_norm": norm}
 
@@ -183,8 +181,7 @@ class Base:
         """The identity code (CODE,) with which the decoder makes a person's faces (N, M, M, 6) best."""
         recipe, count = self.recipe, self.recipe.train.batch
         code = keras.Variable(self.middle[None], name="code")
-        optimizer = keras.optimizers.Adam(FIT_RATE)
-        optimizer.build([code])
+        optimizer = Adam([code], FIT_RATE)
         state = [code, *optimizer.variables, *self.encoder.variables, *self.decoder.variables]
 
         def update(crops, drawn, rate):
@@ -198,7 +195,7 @@ class Base:
 
             terms, found = gradients(loss, [code], state)
             optimizer.learning_rate.assign(rate)
-            optimizer.apply(found, [code])
+            optimizer.apply(found)
             return terms
 
         step_once, kept = compile_step(update, state), resident(crops)

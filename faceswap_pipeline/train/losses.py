@@ -13,12 +13,16 @@ from keras import ops
 from numpy.typing import NDArray
 
 from faceswap_pipeline.networks.recipe import LossRecipe
-from faceswap_pipeline.train.augment import Batch
+from faceswap_pipeline.train.augment import Batch, planes
 
 WINDOW = 11
 """Side of SSIM's Gaussian window, px (Wang et al. 2004)."""
 SIGMA = 1.5
 """Its standard deviation, px."""
+STRIDE = 2
+"""From one window of the structure loss to the next, px: half its cost. Windows overlap by nine px, and a face is
+somewhere else at each step, so that all of it has its turn.
+"""
 
 
 def reconstruction_terms(made, batch: Batch, recipe: LossRecipe) -> dict[str, Any]:
@@ -35,11 +39,6 @@ def reconstruction_terms(made, batch: Batch, recipe: LossRecipe) -> dict[str, An
         "alpha_variation": lambda: total_variation(alpha),
     }
     return {name: getattr(recipe, name) * term() for name, term in terms.items() if getattr(recipe, name)}
-
-
-def planes(pictures):
-    """(B, H, W, C) as (B, C, H, W)."""
-    return ops.transpose(pictures, (0, 3, 1, 2))
 
 
 def pixel_weights(face, eyes, mouth, recipe: LossRecipe):
@@ -61,19 +60,20 @@ def edge_error(picture, target, weights):
 def structure_error(picture, target, weights):
     """1 - SSIM, averaged with the weights of the windows' centres (Wang et al. 2004; the mean over channels)."""
     border = WINDOW // 2
-    inner = weights[:, :, border:-border, border:-border]
-    return _weighted_mean(1 - similarity_map(picture, target, span=2.0), inner)
+    inner = weights[:, :, border:-border:STRIDE, border:-border:STRIDE]
+    return _weighted_mean(1 - similarity_map(picture, target, span=2.0, stride=STRIDE), inner)
 
 
-def similarity_map(picture, target, span: float):
-    """SSIM of each full 11x11 window, (B, 3, R-10, R-10), for values that span `span`; same as `tf.image.ssim`.
+def similarity_map(picture, target, span: float, stride: int = 1):
+    """SSIM of full 11x11 windows, one every `stride` px both ways, for values that span `span`; (B, 3, R-10, R-10) of
+    all windows, which are those of `tf.image.ssim`.
 
     The separable Gaussian window is applied as two matrix products, which is far quicker than a depthwise convolution
     on a CPU.
     """
     first, second = (0.01 * span) ** 2, (0.03 * span) ** 2
-    moments = ops.stack([picture, target, picture * picture + target * target, picture * target])
-    mean_p, mean_t, power, shared = ops.unstack(_window(moments), 4)
+    moments = (picture, target, picture * picture + target * target, picture * target)
+    mean_p, mean_t, power, shared = (_window(moment, stride) for moment in moments)
     both, product = mean_p * mean_p + mean_t * mean_t, mean_p * mean_t
     luminance = (2 * product + first) / (both + first)
     return luminance * (2 * (shared - product) + second) / (power - both + second)
@@ -125,21 +125,21 @@ def _difference_matrix(size: int) -> NDArray[np.float32]:
 
 
 @cache
-def _window_matrix(size: int) -> NDArray[np.float32]:
-    """(size - 10, size): each row one place of the Gaussian window."""
+def _window_matrix(size: int, stride: int) -> NDArray[np.float32]:
+    """(ceil((size - 10) / stride), size): each row one place of the Gaussian window."""
     offsets = np.arange(WINDOW) - WINDOW // 2
     kernel = np.exp(-(offsets**2) / (2 * SIGMA**2))
-    rows = np.zeros((size - WINDOW + 1, size), np.float32)
-    for row in range(len(rows)):
-        rows[row, row : row + WINDOW] = kernel / kernel.sum()
+    places = range(0, size - WINDOW + 1, stride)
+    rows = np.zeros((len(places), size), np.float32)
+    for row, place in zip(rows, places, strict=True):
+        row[place : place + WINDOW] = kernel / kernel.sum()
     return rows
 
 
-def _window(values):
-    """Gaussian means of all full windows of (..., H, W)."""
-    *outer, height, width = values.shape
+def _window(values, stride: int):
+    """Gaussian means of full windows of (B, C, H, W), one every `stride` px both ways."""
+    channels, height, width = values.shape[1:]
+    across, along = _window_matrix(width, stride), _window_matrix(height, stride)
     # One large product for all rows, then one for each plane.
-    rows = ops.matmul(ops.reshape(values, (-1, width)), _window_matrix(width).T)
-    means = ops.matmul(_window_matrix(height), ops.reshape(rows, (-1, height, width - WINDOW + 1)))
-    shape = [-1 if side is None else side for side in outer]
-    return ops.reshape(means, (*shape, height - WINDOW + 1, width - WINDOW + 1))
+    rows = ops.matmul(ops.reshape(values, (-1, width)), across.T)
+    return ops.matmul(along, ops.reshape(rows, (-1, channels, height, len(across))))

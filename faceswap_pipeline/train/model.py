@@ -31,7 +31,7 @@ from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.networks.weights import get_arrays, set_arrays
 from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Batch
-from faceswap_pipeline.train.gradients import gradients
+from faceswap_pipeline.train.gradients import Adam, clipped, gradients
 from faceswap_pipeline.train.perceptual import Block, perceptual_error
 from faceswap_pipeline.train.shift import Aligner
 
@@ -40,7 +40,7 @@ PERSONS = ("a", "b")
 
 Groups = list[tuple[str, dict[str, keras.Model]]]
 """Networks by name, with what is put before their names."""
-Optimizers = dict[str, keras.optimizers.Optimizer]
+Optimizers = dict[str, Adam]
 
 FOOL = {"hinge": losses.hinge_generator, "mixup": lambda verdict: losses.least_squares(verdict, 1.0)}
 """The generator's side of each adversarial loss: logits of its pictures -> scalar."""
@@ -51,8 +51,8 @@ JUDGE = {
 """The discriminator's side: what judges pictures, true and made ones, and the mix -> scalar."""
 
 
-AVERAGE_EVERY = 4
-"""Steps from one move of the averages to the next, which then goes as far as four: each costs a twelfth of a step."""
+AVERAGE_EVERY = 8
+"""Steps from one move of the averages to the next, which then goes as far as eight: each costs a twelfth of a step."""
 
 
 class Code(NamedTuple):
@@ -102,11 +102,13 @@ class SwapModel:
         taught = {name: part for name, part in self.generator.items() if train.encoder_rate or name != "encoder"}
         self.generator_weights = trainable(taught)
         self.discriminator_weights = trainable(self.discriminator)
-        self.generator_optimizer = keras.optimizers.Adam(train.learning_rate, train.beta_1)
-        self.generator_optimizer.build(self.generator_weights)
-        self.discriminator_optimizer = keras.optimizers.Adam(train.discriminator_rate, train.beta_1)
-        if self.discriminator:
-            self.discriminator_optimizer.build(self.discriminator_weights)
+        shares = [
+            train.encoder_rate if name == "encoder" else 1.0
+            for name, part in taught.items()
+            for _ in part.trainable_variables
+        ]
+        self.generator_optimizer = Adam(self.generator_weights, train.learning_rate, train.beta_1, shares)
+        self.discriminator_optimizer = Adam(self.discriminator_weights, train.discriminator_rate, train.beta_1)
         self._steps: dict[bool, Any] = {}
         self._swap: dict[tuple[str, str, bool], Any] = {}
 
@@ -163,7 +165,7 @@ class SwapModel:
         (terms, fakes), found = gradients(generator_loss, self.generator_weights, state)
         found, norm = clipped(found, train.clip_norm)
         self.generator_optimizer.learning_rate.assign(rate * train.learning_rate)
-        self._apply(found)
+        self.generator_optimizer.apply(found)
 
         if adversarial:
 
@@ -174,19 +176,10 @@ class SwapModel:
             verdict, found = gradients(discriminator_loss, self.discriminator_weights, state)
             found, _ = clipped(found, train.clip_norm)
             self.discriminator_optimizer.learning_rate.assign(rate * train.discriminator_rate)
-            self.discriminator_optimizer.apply(found, self.discriminator_weights)
+            self.discriminator_optimizer.apply(found)
             terms = {**terms, **verdict}
 
         return {**terms, "gradient_norm": norm}
-
-    def _apply(self, found: list[Any]) -> None:
-        """Adam's step on the generators; of the encoder's part only the share that its rate is."""
-        rate = self.recipe.train.encoder_rate
-        encoder = self.generator["encoder"].trainable_variables if 0 < rate < 1 else []
-        before = [ops.copy(value) for value in encoder]
-        self.generator_optimizer.apply(found, self.generator_weights)
-        for value, old in zip(encoder, before, strict=True):
-            value.assign(old + rate * (value - old))
 
     def _encode(self, batches: dict[str, Batch]) -> dict[str, Code]:
         """Each person's warped pictures through the shared encoder.
@@ -339,11 +332,3 @@ def restore_all(groups: Groups, optimizers: Optimizers, arrays: dict[str, NDArra
     for name, optimizer in optimizers.items():
         for i, variable in enumerate(optimizer.variables):
             variable.assign(arrays[f"{name}/{i:04d}"].astype(variable.dtype))
-
-
-def clipped(found: list[Any], limit: float) -> tuple[list[Any], Any]:
-    """Gradients scaled down to a joint norm of at most `limit`, and the norm they had."""
-    flat = [ops.reshape(gradient, (-1,)) for gradient in found]
-    norm = ops.sqrt(sum(ops.dot(values, values) for values in flat))
-    scale = ops.minimum(1.0, limit / (norm + 1e-12))
-    return [gradient * scale for gradient in found], norm

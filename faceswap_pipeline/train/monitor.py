@@ -15,6 +15,7 @@ from faceswap_pipeline.backend import compile_inference
 from faceswap_pipeline.identity import FaceEmbedder, Faces, cut_to, probe_between
 from faceswap_pipeline.imaging import View, to_float, to_uint8, whole_crop
 from faceswap_pipeline.train import losses
+from faceswap_pipeline.train.augment import planes
 from faceswap_pipeline.train.model import PERSONS, SwapModel
 
 BATCH = 16
@@ -143,7 +144,7 @@ class SwapLikeness:
 def picture_errors(made, target, face):
     """Each picture's mean absolute error and 1 - SSIM inside the face, (B,) and (B,)."""
     border = losses.WINDOW // 2
-    made, target, face = map(losses.planes, (made, target, face))
+    made, target, face = map(planes, (made, target, face))
     inner = face[:, :, border:-border, border:-border]
     error = ops.sum(ops.abs(made - target) * face, axis=(1, 2, 3)) / (3 * ops.sum(face, axis=(1, 2, 3)) + 1e-6)
     structure = ops.sum((1 - losses.similarity_map(made, target, 2.0)) * inner, axis=(1, 2, 3))

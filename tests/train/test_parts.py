@@ -14,6 +14,7 @@ from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Statistics
 from faceswap_pipeline.train.batches import pose_chances, split
 from faceswap_pipeline.train.degrade import compress, degrade, draw_degradation
+from faceswap_pipeline.train.gradients import Adam, clipped
 from faceswap_pipeline.train.model import FOOL, JUDGE
 from faceswap_pipeline.train.monitor import Plateau
 
@@ -187,9 +188,57 @@ def test_similarity_map_equals_tensorflows():
     random = np.random.default_rng(2)
     first = random.random((3, 24, 24, 3)).astype(np.float32)
     second = np.clip(first + random.normal(0, 0.1, first.shape), 0, 1).astype(np.float32)
-    ours = losses.similarity_map(losses.planes(first), losses.planes(second), 1.0)
+    ours = losses.similarity_map(augment.planes(first), augment.planes(second), 1.0)
     ours = keras.ops.convert_to_numpy(ours).mean((1, 2, 3))
     np.testing.assert_allclose(ours, tf.image.ssim(first, second, 1.0).numpy(), atol=2e-4)
+
+
+def test_what_the_structure_loss_skips_here_it_sees_one_pixel_further():
+    """Over all places of its windows it is the loss of every window."""
+    random = np.random.default_rng(4)
+    truth = random.uniform(-1, 1, (2, 3, 41, 41)).astype(np.float32)
+    drawn = np.clip(truth + random.normal(0, 0.3, truth.shape), -1, 1).astype(np.float32)
+    weights = np.ones((2, 1, 41, 41), np.float32)
+    places = [(slice(y, 40 + y), slice(x, 40 + x)) for y in (0, 1) for x in (0, 1)]
+    found = [float(losses.structure_error(*(part[..., y, x] for part in (drawn, truth, weights)))) for y, x in places]
+    assert np.ptp(found) > 1e-5, "they are different windows"
+    whole = 1 - keras.ops.convert_to_numpy(losses.similarity_map(drawn, truth, 2.0))[..., :30, :30].mean()
+    assert np.mean(found) == pytest.approx(float(whole), rel=0.02)
+
+
+def test_adam_does_what_keras_does_and_keeps_the_same():
+    random = np.random.default_rng(5)
+    start = [random.normal(0, 1, shape).astype(np.float32) for shape in ((5, 7), (3,))]
+    ours, theirs = ([keras.Variable(value) for value in start] for _ in range(2))
+    optimizer, rival = Adam(ours, 1e-2, 0.5), keras.optimizers.Adam(1e-2, 0.5)
+    rival.build(theirs)
+    for step in range(5):
+        found = [random.normal(0, 10.0 ** (step - 3), value.shape).astype(np.float32) for value in start]
+        optimizer.learning_rate.assign(1e-2 / (1 + step))
+        rival.learning_rate.assign(1e-2 / (1 + step))
+        optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in found])
+        rival.apply([keras.ops.convert_to_tensor(gradient) for gradient in found], theirs)
+    for mine, known in zip([*ours, *optimizer.variables], [*theirs, *rival.variables], strict=True):
+        assert mine.dtype == known.dtype
+        # 1 - 0.999 as float32 is 5e-5 off, and Keras takes it before rounding.
+        np.testing.assert_allclose(mine.numpy(), known.numpy(), rtol=1e-4, atol=1e-7)
+
+
+def test_a_weight_with_a_share_of_the_rate_moves_by_that_share():
+    start = np.linspace(-1, 1, 6, dtype=np.float32)
+    whole, slow = keras.Variable(start), keras.Variable(start)
+    optimizer = Adam([whole, slow], 1e-2, shares=[1.0, 0.1])
+    optimizer.apply([keras.ops.convert_to_tensor(start**3 + 2)] * 2)
+    np.testing.assert_allclose(slow.numpy() - start, 0.1 * (whole.numpy() - start), atol=1e-6)
+    assert np.abs(whole.numpy() - start).min() > 5e-3
+
+
+def test_long_gradients_are_scaled_down_together():
+    found = [keras.ops.convert_to_tensor(np.full(4, 3.0, np.float32)), keras.ops.convert_to_tensor(np.float32([8.0]))]
+    short, norm = clipped(found, 100.0)
+    assert float(norm) == pytest.approx(10) and [part.numpy().tolist() for part in short] == [[3.0] * 4, [8.0]]
+    long, _ = clipped(found, 5.0)
+    np.testing.assert_allclose(np.concatenate(long), [1.5, 1.5, 1.5, 1.5, 4.0], rtol=1e-6)
 
 
 def test_losses_are_zero_for_the_truth_and_weigh_eyes_more():
