@@ -22,7 +22,38 @@ _NUMBERS = ("score", "yaw", "pitch", "roll", "sharpness")
 _TRUTHS = ("filled", "use_for_training")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+class _Packed:
+    """A field of a record that holds an array, kept as bytes: an array of its own takes twice as much, and a hundred
+    thousand small ones between a film's frames leave memory in pieces.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._shape, self._digits = ARRAY_SHAPES[name], None if name == "matrix" else 3
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name, self._kept = name, packed_name(name)
+
+    def __get__(self, record: Any, owner: type) -> NDArray[np.float64]:
+        if record is None:
+            raise AttributeError(self._name)  # so the field has no default
+        return np.frombuffer(getattr(record, self._kept)).reshape(self._shape)
+
+    def __set__(self, record: Any, value: Any) -> None:
+        value = np.array(value, np.float64)
+        if value.shape != self._shape or not np.isfinite(value).all():
+            raise ValueError(
+                f"{self._name} of a face record: expected finite {self._shape}, got {value.shape}: {value}"
+            )
+        value = value if self._digits is None else np.round(value, self._digits)
+        object.__setattr__(record, self._kept, value.tobytes())
+
+
+def packed_name(name: str) -> str:
+    """Where a record keeps the bytes of one of its arrays."""
+    return f"_{name}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FaceRecord:
     """One chosen face in one frame. Points are (x, y) px of the upright frame.
 
@@ -42,11 +73,11 @@ class FaceRecord:
     """Number of the person, 0 for the main one."""
     filled: bool
     """True where the tracker filled a gap and the detector saw nothing."""
-    box: NDArray[np.float64]
+    box: NDArray[np.float64] = _Packed("box")  # type: ignore[assignment]
     """(4,) x0 y0 x1 y1 px."""
-    landmarks_raw: NDArray[np.float64]
+    landmarks_raw: NDArray[np.float64] = _Packed("landmarks_raw")  # type: ignore[assignment]
     """(5, 2) px as detected: left eye, right eye, nose, mouth left, mouth right (the viewer's)."""
-    landmarks: NDArray[np.float64]
+    landmarks: NDArray[np.float64] = _Packed("landmarks")  # type: ignore[assignment]
     """(5, 2) px, smoothed over time; the alignment's."""
     score: float
     """The detector's, 0..1."""
@@ -62,17 +93,12 @@ class FaceRecord:
     """What was noticed: blurred, clipped, tiny, duplicate ..."""
     use_for_training: bool
     """False where a mark keeps the face out of training; it is still converted."""
-    matrix: NDArray[np.float64]
+    matrix: NDArray[np.float64] = _Packed("matrix")  # type: ignore[assignment]
     """(2, 3) frame px -> crop px."""
 
+    __slots__ = tuple(packed_name(name) if name in ARRAY_SHAPES else name for name in __annotations__)
+
     def __post_init__(self) -> None:
-        for name, shape in ARRAY_SHAPES.items():
-            value = np.array(getattr(self, name), np.float64)
-            if value.shape != shape or not np.isfinite(value).all():
-                raise ValueError(f"{name} of a face record: expected finite {shape}, got {value.shape}: {value}")
-            value = value if name == "matrix" else np.round(value, 3)
-            value.flags.writeable = False
-            object.__setattr__(self, name, value)
         for name in _NUMBERS:
             value = round(float(getattr(self, name)), 6 if name == "score" else 3)
             if not np.isfinite(value):
@@ -234,8 +260,7 @@ def _build_records(rows: list[dict[str, Any]]) -> list[FaceRecord] | None:
             return None
         block = block.astype(np.float64)
         block = block if name == "matrix" else np.round(block, 3)
-        block.flags.writeable = False
-        columns[name] = list(block)
+        columns[name] = [row.tobytes() for row in block]
     numbers = np.array([columns[name] for name in _NUMBERS], np.float64)
     if not np.isfinite(numbers).all():
         return None
@@ -246,9 +271,9 @@ def _build_records(rows: list[dict[str, Any]]) -> list[FaceRecord] | None:
     columns["marks"] = [tuple(marks) for marks in columns["marks"]]
     records = [object.__new__(FaceRecord) for _ in rows]
     for name in _FIELDS:
-        put = getattr(FaceRecord, name).__set__  # the slot itself: past the guard of a frozen class
+        kept = packed_name(name) if name in ARRAY_SHAPES else name
         for record, value in zip(records, columns[name], strict=True):
-            put(record, value)
+            object.__setattr__(record, kept, value)  # past the guard of a frozen class
     return records
 
 

@@ -53,8 +53,20 @@ def save_best(folder: Path) -> None:
 def append_face(folder: Path) -> None:
     with FaceDataset.open(folder, write=True) as dataset:
         five = np.arange(10.0).reshape(5, 2)
+        numbers = dict.fromkeys(("source", "track", "person", "yaw", "pitch", "roll"), 0)
         record = FaceRecord(
-            0, 9, Fraction(9, 25), 0, 0, False, np.arange(4.0), five, five, 1, 0, 0, 0, 5, (), True, np.eye(2, 3)
+            **numbers,
+            frame=9,
+            pts=Fraction(9, 25),
+            filled=False,
+            box=np.arange(4.0),
+            landmarks_raw=five,
+            landmarks=five,
+            score=1,
+            sharpness=5,
+            marks=(),
+            use_for_training=True,
+            matrix=np.eye(2, 3),
         )
         dataset.append(record, np.full((32, 32, 3), 99, np.uint8))
 

@@ -49,7 +49,7 @@ class Adam:
         self._beta_1 = beta_1
         self.iterations = keras.Variable(0, dtype="int64", trainable=False, name="iteration")
         self.learning_rate = keras.Variable(rate, dtype="float32", trainable=False, name="learning_rate")
-        zeros = lambda weight: keras.Variable(ops.zeros_like(weight), trainable=False)  # noqa: E731
+        zeros = lambda weight: keras.Variable(ops.zeros(weight.shape, weight.dtype), trainable=False)  # noqa: E731
         self._moments = [(zeros(weight), zeros(weight)) for weight in self._weights]
 
     @property
