@@ -107,12 +107,14 @@ def _of_pixels(
 def _measure_light(image: FloatImage, weights: NDArray) -> Vector:
     """The skin's mean linear light around each of 16 x 16 places; far from all skin, that of all skin."""
     light, weights = _to_linear(image), weights[..., None].astype(np.float32)
-    blurred = lambda part: cv2.GaussianBlur(part, (0, 0), _SPREAD_OF_LIGHT * image.shape[0])  # noqa: E731
     whole = (light * weights).sum((0, 1)) / weights.sum()
+    # So wide a blur may as well be that of the cells.
+    cells = cv2.resize(
+        np.dstack([light * weights, weights]), (_LIGHT_CELLS, _LIGHT_CELLS), interpolation=cv2.INTER_AREA
+    )
+    near = cv2.GaussianBlur(cells, (0, 0), _SPREAD_OF_LIGHT * _LIGHT_CELLS, borderType=cv2.BORDER_REFLECT)
     faint = np.float32(0.01)
-    near = (blurred(light * weights) + faint * whole) / (blurred(weights)[..., None] + faint)
-    cells = cv2.resize(near, (_LIGHT_CELLS, _LIGHT_CELLS), interpolation=cv2.INTER_AREA)
-    return cells.ravel().astype(np.float64)
+    return ((near[..., :3] + faint * whole) / (near[..., 3:] + faint)).ravel().astype(np.float64)
 
 
 def _transfer_light(image: FloatImage, own: Vector, wanted: Vector) -> FloatImage:
