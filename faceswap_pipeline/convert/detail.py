@@ -61,6 +61,10 @@ _LEAST = 0.1
 """What counts less than this share of the nearest one is not worth a flow."""
 _ALIKE = 0.9
 """From this share of the nearest one on pictures are as good as the same, and it does not matter which are taken."""
+_TURNED = (10.0, 40.0)
+"""Degrees of yaw or pitch by which a picture is turned away from the swap that make it count as twice as unlike, above
+the nose's tip and below: the eyes of a head turned left, in the shade, are like those of one turned right, and do not
+fit. A mouth has more shapes, and says more of its pose itself."""
 _FEATURES = 10.0
 """How much more a pixel of eyes and mouth counts in a comparison than another of the face."""
 _SEAM = 0.06
@@ -84,6 +88,8 @@ class Album:
     """(2, N, C * C * 3) the drawings, RGB -1..1, times `roots`, so that their distances are weighted ones."""
     roots: NDArray[np.float32]
     """(2, C, C, 1) roots of what counts in a comparison, above the nose's tip and below; each sums to 1."""
+    poses: NDArray[np.float32]
+    """(N, 2) yaw and pitch, degrees."""
     nose: float
     """Height of the nose's tip, 0 at the top to 1."""
     resolution: int
@@ -103,8 +109,9 @@ class Album:
         """Pixels of crops (S, S) -> pixels of the album's pictures, (2, 3)."""
         return _to_side(crop_size, self.resolution, view, self.side)
 
-    def add_detail(self, image: FloatImage, strength: float) -> FloatImage:
-        """A swap (R, R, 3) RGB -1..1 as (D, D, 3), its fine band from the pictures.
+    def add_detail(self, image: FloatImage, strength: float, pose: tuple[float, float]) -> FloatImage:
+        """A swap (R, R, 3) RGB -1..1 of a head with this yaw and pitch, degrees, as (D, D, 3), its fine band from the
+        pictures.
 
         With `strength` 0 it is enlarged, no more; where no picture is like it, it also keeps its own.
         """
@@ -116,7 +123,7 @@ class Album:
         grey, own = _grey(drawing), _coarse(drawing, self.nose)
         placed = [
             _Placed(index, _find_flow(grey, self.grey[index], _rows(_FLOW_SIDE, self.nose, shares)), shares)
-            for index, shares in self._shares(image).items()
+            for index, shares in self._shares(image, pose).items()
         ]
         fine, coarse = _mixed(self.fine, placed, self.nose), _mixed(self.coarse, placed, self.nose)
         apart = blur(np.abs(own - coarse).mean(-1), _BANDS[0] * _FLOW_SIDE / 2)
@@ -125,16 +132,18 @@ class Album:
         wanted = to_float(fine[..., :3]) * np.float32(_MOST)
         return np.asarray(np.clip(large + taken * (wanted - (large - resize(own, whole))), -1, 1), np.float32)
 
-    def _shares(self, image: FloatImage) -> dict[int, tuple[float, float]]:
+    def _shares(self, image: FloatImage, pose: tuple[float, float]) -> dict[int, tuple[float, float]]:
         """The pictures most like a swap, and how much of each is taken above the nose and below; each sums to 1.
 
         A share falls to nought before a picture drops out of the nearest, so that no picture comes or goes at once.
         """
         found: dict[int, list[float]] = {}
         small = resize(image, self.roots.shape[1:3])
-        for part, (drawn, roots, lengths) in enumerate(zip(self.drawn, self.roots, self._lengths, strict=True)):
+        away = np.square(self.poses - np.array(pose, np.float32)).sum(-1)
+        parts = zip(self.drawn, self.roots, self._lengths, _TURNED, strict=True)
+        for part, (drawn, roots, lengths, turned) in enumerate(parts):
             wanted = (small * roots).ravel()
-            distance = np.maximum(lengths - 2 * (drawn @ wanted) + wanted @ wanted, 0)
+            distance = (1 + away / turned**2) * np.maximum(lengths - 2 * (drawn @ wanted) + wanted @ wanted, 0)
             near = np.argsort(distance, kind="stable")[: NEAREST + 1]
             least = distance[near[0]]
             share = np.exp(-(distance[near] - least) / (_FALL * least + 1e-9))
@@ -230,7 +239,8 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     roots = np.sqrt(weights)[..., None]
     compared = np.stack([resize(drawing, (_COMPARED_SIDE, _COMPARED_SIDE)) for drawing in drawn])
     weighted = np.stack([(compared * root).reshape(len(drawn), -1) for root in roots])
-    return Album(fine, coarse, grey, weighted, roots, nose, resolution)
+    poses = np.array([[record.yaw, record.pitch] for record in records], np.float32)
+    return Album(fine, coarse, grey, weighted, roots, poses, nose, resolution)
 
 
 def choose_pictures(records: Sequence[FaceRecord], count: int) -> list[FaceRecord]:

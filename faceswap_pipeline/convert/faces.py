@@ -134,7 +134,7 @@ class FaceMixer:
         fine, fine_source, fine_face = image, source, face
         if self._album is not None:
             side = (self._side, self._side)
-            fine = self._album.add_detail(image, options.detail)
+            fine = self._album.add_detail(image, options.detail, (record.yaw, record.pitch))
             fine_source = to_float(warp(crop, self._to_image, side))
             fine_face = cv2.resize(face, side)
         skin = skin_weights(face, self._features(record), np.ones_like(face))

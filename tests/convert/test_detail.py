@@ -15,6 +15,8 @@ from faceswap_pipeline.video.info import file_sha256, probe
 from tests.convert.conftest import RATE, StandIn, make_record, write_clip
 
 CROP, MOUTHS = 192, 12
+POSE = (0.0, 0.0)
+"""Yaw and pitch of all that is drawn here."""
 
 
 def draw_face(mouth: float, lashes: int = 230) -> np.ndarray:
@@ -81,7 +83,7 @@ def error(image, truth):
 def test_what_the_network_smears_comes_back(album, mouth):
     crop = draw_face(mouth)
     drawn, truth = Blurring().draw(crop), seen(crop, album)
-    plain, half, whole = (album.add_detail(drawn, strength) for strength in (0.0, 0.5, 1.0))
+    plain, half, whole = (album.add_detail(drawn, strength, POSE) for strength in (0.0, 0.5, 1.0))
     assert whole.shape == (album.side, album.side, 3) and whole.dtype == np.float32 and album.side == 2 * 64
     assert error(whole, truth) < 0.6 * error(plain, truth)
     assert error(whole, truth) < error(half, truth) < error(plain, truth)
@@ -91,14 +93,14 @@ def test_what_the_network_smears_comes_back(album, mouth):
 def test_a_face_that_has_moved_gets_its_detail_where_it_is(album):
     crop = np.roll(draw_face(0.5), (3, 4), (0, 1))
     drawn, truth = Blurring().draw(crop), seen(crop, album)
-    assert error(album.add_detail(drawn, 1.0), truth) < 0.75 * error(album.add_detail(drawn, 0.0), truth)
+    assert error(album.add_detail(drawn, 1.0, POSE), truth) < 0.75 * error(album.add_detail(drawn, 0.0, POSE), truth)
 
 
 def test_what_no_picture_is_like_stays_as_it_is_drawn(album):
     crop = draw_face(0.5)
     cv2.rectangle(crop, (60, 105), (135, 150), (20, 20, 220), -1)
     drawn = Blurring().draw(crop)
-    change = np.abs(album.add_detail(drawn, 1.0) - album.add_detail(drawn, 0.0))
+    change = np.abs(album.add_detail(drawn, 1.0, POSE) - album.add_detail(drawn, 0.0, POSE))
     inside = album.matrix(CROP, Blurring().view) @ [96, 128, 1]
     x, y = np.rint(inside).astype(int)
     assert change[y - 8 : y + 8, x - 20 : x + 20].max() < 0.05 < 0.2 < change[: y - 30].max()
@@ -108,7 +110,7 @@ def test_no_picture_comes_or_goes_at_once(album):
     first, second = (Blurring().draw(draw_face(mouth)) for mouth in (4 / 11, 5 / 11))
     pieces = []
     for part in np.linspace(0, 1, 41):
-        shares = album._shares((1 - part) * first + np.float32(part) * second)
+        shares = album._shares((1 - part) * first + np.float32(part) * second, POSE)
         assert np.allclose(np.sum(list(shares.values()), 0), 1)
         pieces.append([shares.get(index, (0.0, 0.0)) for index in range(MOUTHS)])
     assert pieces[0][4][1] > 0.99 < pieces[-1][5][1]
@@ -121,9 +123,21 @@ def test_pictures_that_are_all_alike_share(folder):
         dataset.records[:] = dataset.records[:1] * MOUTHS
         made = detail.make_album(dataset, Blurring(), Progress())
     assert made is not None
-    shares = made._shares(Blurring().draw(draw_face(0.0)))
+    shares = made._shares(Blurring().draw(draw_face(0.0)), POSE)
     assert np.allclose(np.sum(list(shares.values()), 0), 1)
-    assert np.isfinite(made.add_detail(Blurring().draw(draw_face(0.3)), 1.0)).all()
+    assert np.isfinite(made.add_detail(Blurring().draw(draw_face(0.3)), 1.0, POSE)).all()
+
+
+def test_pictures_of_a_head_turned_the_other_way_are_left_alone(folder):
+    """However alike they look: an eye in the shade is like the other one in the shade."""
+    with FaceDataset.open(folder) as dataset:
+        turned = [[dataclasses.replace(each, yaw=yaw) for each in dataset.records] for yaw in (35.0, -35.0)]
+        dataset.records[:] = turned[0] + turned[1]
+        made = detail.make_album(dataset, Blurring(), Progress())
+    assert made is not None
+    drawn = Blurring().draw(np.roll(draw_face(0.44), (2, 2), (0, 1)))
+    for yaw, own in ((-30.0, range(MOUTHS, 2 * MOUTHS)), (28.0, range(MOUTHS))):
+        assert set(made._shares(drawn, (yaw, 0.0))) <= set(own)
 
 
 def test_of_each_stretch_the_sharpest_is_kept():
