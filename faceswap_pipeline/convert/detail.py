@@ -143,7 +143,9 @@ class Album:
         parts = zip(self.drawn, self.roots, self._lengths, _TURNED, strict=True)
         for part, (drawn, roots, lengths, turned) in enumerate(parts):
             wanted = (small * roots).ravel()
-            distance = (1 + away / turned**2) * np.maximum(lengths - 2 * (drawn @ wanted) + wanted @ wanted, 0)
+            # Not by BLAS, whose threads wait busily for each other beside all the others here.
+            alike = np.einsum("ij,j->i", drawn, wanted)
+            distance = (1 + away / turned**2) * np.maximum(lengths - 2 * alike + np.square(wanted).sum(), 0)
             near = np.argsort(distance, kind="stable")[: NEAREST + 1]
             least = distance[near[0]]
             share = np.exp(-(distance[near] - least) / (_FALL * least + 1e-9))
@@ -290,9 +292,9 @@ def _to_side(crop_size: int, resolution: int, view: View, side: int) -> NDArray[
 
 def _coarse(image: FloatImage, nose: float) -> FloatImage:
     """(D, D, 3) without what is fine; it is linear."""
-    luma, side = image @ np.array([[0.299], [0.587], [0.114]], np.float32), len(image)
-    above, below = (blur(luma[..., 0], band * side)[..., None] for band in _BANDS)
-    return below + _above(nose, side) * (above - below) + blur(image - luma, _TONE_BAND * side)
+    luma, side = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), len(image)
+    above, below = (blur(luma, band * side)[..., None] for band in _BANDS)
+    return below + _above(nose, side) * (above - below) + blur(image - luma[..., None], _TONE_BAND * side)
 
 
 def _grey(image: FloatImage) -> Image:
