@@ -27,11 +27,9 @@ class _Packed:
     thousand small ones between a film's frames leave memory in pieces.
     """
 
-    def __init__(self, name: str) -> None:
-        self._shape, self._digits = ARRAY_SHAPES[name], None if name == "matrix" else 3
-
     def __set_name__(self, owner: type, name: str) -> None:
         self._name, self._kept = name, packed_name(name)
+        self._shape, self._digits = ARRAY_SHAPES[name], None if name == "matrix" else 3
 
     def __get__(self, record: Any, owner: type) -> NDArray[np.float64]:
         if record is None:
@@ -73,11 +71,11 @@ class FaceRecord:
     """Number of the person, 0 for the main one."""
     filled: bool
     """True where the tracker filled a gap and the detector saw nothing."""
-    box: NDArray[np.float64] = _Packed("box")  # type: ignore[assignment]
+    box: NDArray[np.float64] = _Packed()  # type: ignore[assignment]
     """(4,) x0 y0 x1 y1 px."""
-    landmarks_raw: NDArray[np.float64] = _Packed("landmarks_raw")  # type: ignore[assignment]
+    landmarks_raw: NDArray[np.float64] = _Packed()  # type: ignore[assignment]
     """(5, 2) px as detected: left eye, right eye, nose, mouth left, mouth right (the viewer's)."""
-    landmarks: NDArray[np.float64] = _Packed("landmarks")  # type: ignore[assignment]
+    landmarks: NDArray[np.float64] = _Packed()  # type: ignore[assignment]
     """(5, 2) px, smoothed over time; the alignment's."""
     score: float
     """The detector's, 0..1."""
@@ -93,7 +91,7 @@ class FaceRecord:
     """What was noticed: blurred, clipped, tiny, duplicate ..."""
     use_for_training: bool
     """False where a mark keeps the face out of training; it is still converted."""
-    matrix: NDArray[np.float64] = _Packed("matrix")  # type: ignore[assignment]
+    matrix: NDArray[np.float64] = _Packed()  # type: ignore[assignment]
     """(2, 3) frame px -> crop px."""
 
     __slots__ = tuple(packed_name(name) if name in ARRAY_SHAPES else name for name in __annotations__)

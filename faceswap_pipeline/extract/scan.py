@@ -82,7 +82,8 @@ class FoundFaces(Sequence[list[Detection]]):
         return len(self._starts) - 1
 
     def __getitem__(self, position: Any) -> Any:
-        first, last = self._starts[position], self._starts[position + 1]
+        place = range(len(self))[position]
+        first, last = self._starts[place], self._starts[place + 1]
         boxes, landmarks, scores, spreads = (column[first:last] for column in self._columns)
         return list(map(Detection, boxes, landmarks, scores.tolist(), spreads.tolist()))
 

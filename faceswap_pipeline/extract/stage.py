@@ -330,8 +330,7 @@ def _cut_crops(
     there = {record.name for record in dataset.records if record.source == source}
     kept = _last_kept(dataset, source)
     new = lambda here: [(face, row) for face, row in here if _name(face, scan, row) not in there]  # noqa: E731
-    ahead_of_us = dropwhile(lambda each: not new(each[1]), _by_position(faces))
-    positions = [position for position, _ in ahead_of_us]
+    positions = [position for position, _ in dropwhile(lambda each: not new(each[1]), _by_position(faces))]
     if not positions:
         return
 

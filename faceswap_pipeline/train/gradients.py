@@ -42,6 +42,7 @@ class Adam:
     """
 
     BETA_2, EPSILON = 0.999, 1e-7
+    """Decay of the mean of squared gradients, and what is added to its root."""
 
     def __init__(self, weights: Sequence[Any], rate: float, beta_1: float = 0.9, shares: Sequence[float] | None = None):
         """For `weights`, trainable variables; `shares` are what part of the rate each moves at (all of it)."""
@@ -98,14 +99,17 @@ def _with_jax(loss: LossFunction, variables: Sequence[Any], state: Sequence[Any]
 def _move_with_tensorflow(weight, moments, gradient, rate, powers, constants) -> None:
     import tensorflow as tf
 
-    mean, square = (moment.value.handle for moment in moments)
+    beta_1, beta_2, epsilon = constants
     tf.raw_ops.ResourceApplyAdam(
-        **dict(zip(("beta1", "beta2", "epsilon"), constants, strict=True)),
-        **dict(zip(("beta1_power", "beta2_power"), powers, strict=True)),
         var=weight.value.handle,
-        m=mean,
-        v=square,
+        m=moments[0].value.handle,
+        v=moments[1].value.handle,
+        beta1_power=powers[0],
+        beta2_power=powers[1],
         lr=rate,
+        beta1=beta_1,
+        beta2=beta_2,
+        epsilon=epsilon,
         grad=gradient,
     )
 
