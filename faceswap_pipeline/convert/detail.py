@@ -61,10 +61,12 @@ _LEAST = 0.1
 """What counts less than this share of the nearest one is not worth a flow."""
 _ALIKE = 0.9
 """From this share of the nearest one on pictures are as good as the same, and it does not matter which are taken."""
+_ANY_WAY = 20.0
+"""Degrees by which a picture's head may be turned away from the swap's: among those the look alone decides. A blink has
+few pictures, and any near pose will do."""
 _TURNED = (10.0, 40.0)
-"""Degrees of yaw or pitch by which a picture is turned away from the swap that make it count as twice as unlike, above
-the nose's tip and below: the eyes of a head turned left, in the shade, are like those of one turned right, and do not
-fit. A mouth has more shapes, and says more of its pose itself."""
+"""Degrees beyond those that make a picture count as twice as unlike, above the nose's tip and below: the eyes of a head
+turned left, in the shade, are like those of one turned right, and do not fit. A mouth says more of its pose itself."""
 _FEATURES = 10.0
 """How much more a pixel of eyes and mouth counts in a comparison than another of the face."""
 _SEAM = 0.06
@@ -139,13 +141,13 @@ class Album:
         """
         found: dict[int, list[float]] = {}
         small = resize(image, self.roots.shape[1:3])
-        away = np.square(self.poses - np.array(pose, np.float32)).sum(-1)
+        away = np.maximum(np.linalg.norm(self.poses - np.array(pose, np.float32), axis=-1) - _ANY_WAY, 0)
         parts = zip(self.drawn, self.roots, self._lengths, _TURNED, strict=True)
         for part, (drawn, roots, lengths, turned) in enumerate(parts):
             wanted = (small * roots).ravel()
             # Not by BLAS, whose threads wait busily for each other beside all the others here.
             alike = np.einsum("ij,j->i", drawn, wanted)
-            distance = (1 + away / turned**2) * np.maximum(lengths - 2 * alike + np.square(wanted).sum(), 0)
+            distance = (1 + np.square(away / turned)) * np.maximum(lengths - 2 * alike + np.square(wanted).sum(), 0)
             near = np.argsort(distance, kind="stable")[: NEAREST + 1]
             least = distance[near[0]]
             share = np.exp(-(distance[near] - least) / (_FALL * least + 1e-9))
