@@ -18,7 +18,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from faceswap_pipeline import __version__
 from faceswap_pipeline.errors import OptionError, SwapError
@@ -46,6 +46,18 @@ The four lines that make a film:
     swap extract video_b.mp4
     swap train --a faces_a --b faces_b
     swap convert"""
+
+
+def run() -> NoReturn:
+    """What the command `swap` is: `main`, and out at once.
+
+    By then all files are whole and closed; to take Python and TensorFlow down in order would cost half a second.
+    """
+    status = main()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -487,4 +499,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

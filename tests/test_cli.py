@@ -358,3 +358,14 @@ def test_a_dataset_against_itself_and_a_short_clip(
 
     assert answer(*line[:-1], "1.2s", "--redo")[0] == 0
     assert (empty_folder / "faces_a.1" / "dataset.json").is_file()
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--version"], 0), (["info", "nowhere"], 2)])
+def test_a_command_that_is_done_ends_at_once_with_its_status_and_all_its_words(words, status):
+    program = (
+        "import atexit, sys; from faceswap_pipeline.cli import run; "
+        f"atexit.register(print, 'taken down'); sys.argv = ['swap', *{words}]; run()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == status and "taken down" not in done.stdout
+    assert "nowhere" in done.stderr if status else done.stdout.split() == ["swap", __version__]
