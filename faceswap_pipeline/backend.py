@@ -55,8 +55,8 @@ def share_cores() -> None:
 
     Small maps leave an operation that is spread over all cores waiting for itself: measured on 2 cores, a step is a
     fifth quicker so. A third thread takes what is ready while one of the two waits for the other: another fourteenth.
-    Only TensorFlow on a CPU is told, and only before it has computed anything; `TF_NUM_*` settings
-    of the user's own go first.
+    Only TensorFlow on a CPU is told, and only before it has computed anything; `TF_NUM_*` settings of the user's own go
+    first.
     """
     if backend_name() != "tensorflow" or find_device().kind == "gpu" or "TF_NUM_INTRAOP_THREADS" in os.environ:
         return

@@ -125,7 +125,7 @@ def test_quality_reaches_each_mark_and_goes_on(tmp_path: Path) -> None:
     assert [[cell.strip() for cell in line.split("|")][5:7] for line in rows[0]] == [["0.1", "6"], ["0.2", "12"]]
 
 
-def test_twice_stepped_networks_learn(tmp_path: Path) -> None:
+def test_twice_stepped_networks_learn() -> None:
     """The published update, which the ablation table compares with ours, moves all that one step of ours moves."""
     recipe = Recipe.from_json(tiny_recipe())
     random = np.random.default_rng(0)

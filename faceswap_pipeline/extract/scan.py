@@ -121,7 +121,9 @@ class Scan:
             and np.allclose(track.boxes[position - first], self.faces[position][number].box, atol=1e-3)
         ]
         picks = np.unique(np.linspace(0, len(own) - 1, SAMPLES_A_TRACK).astype(int)) if own else []
-        return [_read_samples(own[pick][0])[own[pick][1]].copy() for pick in picks]
+        chosen = [own[pick] for pick in picks]
+        read = {path: _read_samples(path) for path in dict.fromkeys(path for path, _ in chosen)}
+        return [read[path][row].copy() for path, row in chosen]  # and not all that were read with it
 
 
 def scan_source(
