@@ -57,6 +57,9 @@ ENCODERS: dict[str, Encoder] = {
         quality_meaning="constant rate factor: 0 lossless, 18 hard to tell from the source, 23 good; +6 halves it",
         default_preset="medium",
         presets=_X26_PRESETS,
+        # Its AVX-512 code for how far a block is predicted from (mbtree) reads memory that was never written where the
+        # width is no multiple of 128: the same pictures come out otherwise from call to call. Plain code costs nothing.
+        options={"x264-params": "cpu-independent=1"},
     ),
     "libx265": Encoder(
         codec="hevc",

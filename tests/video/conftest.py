@@ -48,7 +48,8 @@ def make_clip(
     base = base or 1 / rate
     with av.open(str(path), "w", container_options=container) as out:
         out.metadata.update(metadata or {})
-        default = {"crf": "12", "preset": "veryfast"} if codec == "libx264" else {}
+        x264 = {"crf": "12", "preset": "veryfast", "x264-params": "cpu-independent=1"}
+        default = x264 if codec == "libx264" else {}
         stream: Any = out.add_stream(codec, rate=rate, options=default if options is None else options)
         stream.width, stream.height, stream.pix_fmt = *size, pixel_format
         stream.codec_context.time_base = stream.time_base = base

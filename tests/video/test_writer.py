@@ -1,6 +1,7 @@
 """Films: the source's times, colours, shape and other streams, whole or not at all."""
 
 import hashlib
+import os
 import re
 import resource
 import subprocess
@@ -480,3 +481,25 @@ def test_unchanged_frames_go_in_as_decoded(clip, tmp_path, monkeypatch):
     for before, after in zip(read_frames(source), read_frames(tmp_path / "film.mp4"), strict=True):
         assert difference(before, after) == 0
     assert writer.FilmFile
+
+
+def test_the_same_pictures_are_the_same_film_whatever_memory_held_before(clip, tmp_path):
+    """A segment made again after a kill equals the first; glibc fills memory as MALLOC_PERTURB_ says."""
+    script = """
+import sys
+from pathlib import Path
+from faceswap_pipeline.video.info import probe
+from faceswap_pipeline.video.reader import read_frames
+from faceswap_pipeline.video.writer import VideoWriter
+source, out = map(Path, sys.argv[1:])
+with VideoWriter(out, probe(source)) as film:
+    for frame in read_frames(source):
+        film.write(frame)
+"""
+    source, films = clip("a.mp4", count=25), []
+    for filling in ("1", "254"):
+        out = tmp_path / f"{filling}.mp4"
+        environment = os.environ | {"MALLOC_PERTURB_": filling}
+        subprocess.run([sys.executable, "-c", script, source, out], env=environment, check=True)
+        films.append(packets(out, "video"))
+    assert films[0] == films[1]
