@@ -75,7 +75,7 @@ def cores() -> int:
 def compile_inference(
     function: Callable[..., Any], variables: Sequence[Any] = (), inputs: Sequence[keras.InputSpec] = ()
 ) -> Callable[..., Any]:
-    """`function` of arrays, compiled; its outputs are numpy arrays (or tuples, lists, dicts of them).
+    """`function` of arrays, compiled; its outputs are numpy arrays (or tuples, lists, dicts of them), not writeable.
 
     Call it with inputs of one fixed shape: every new shape compiles once more. Where `inputs` leaves axes open (None),
     TensorFlow compiles once for all their sizes; JAX does for each of them, so let there be few. Under JAX the values
@@ -143,7 +143,7 @@ def _to_numpy(value: Any) -> Any:
         return {key: _to_numpy(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return type(value)(_to_numpy(item) for item in value)
-    return keras.ops.convert_to_numpy(value)
+    return np.asarray(value)  # the backend's own memory; Keras would copy it
 
 
 def memory_bytes() -> float:

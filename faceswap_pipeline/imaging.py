@@ -42,16 +42,17 @@ def warp(
     size: tuple[int, int],
     interpolation: Interpolation = "cubic",
     border: Border = "replicate",
+    averaged: bool = False,
 ) -> NDArray:
     """`image` (H, W[, C]) through a frame -> crop matrix (2, 3) into `size` (width, height); dtype kept.
 
     Where the matrix shrinks by more than a half, the part of the picture that shows is first halved by averaging, as
     often as it takes, and blurred for the rest, so that fine detail does not alias (cv2.warpAffine samples four or
-    sixteen pixels however far apart they fall).
+    sixteen pixels however far apart they fall). `averaged`: the picture has been halved already, once or more often.
     """
     m = np.asarray(matrix, np.float64)
-    factor = _block(m)
-    if factor > 1 and interpolation != "nearest":
+    factor = block_side(m)
+    if (factor > 1 or averaged) and interpolation != "nearest":
         if border != "reflect":  # which may show what lies beyond the part
             image, m = _shown_part(image, m, size)
         # Whole pixels are averaged, which is quick; the ratio is that of the sizes, also of a picture too small for it.
@@ -59,7 +60,8 @@ def warp(
         image = image[: small[1] * factor, : small[0] * factor]
         ratio_x, ratio_y = small[0] / image.shape[1], small[1] / image.shape[0]
         apart = max(1.0, 1 / (factor * _scale(m)))
-        image = blur(cv2.resize(image, small, interpolation=cv2.INTER_AREA), _SOFTER * math.sqrt(apart**2 - 1))
+        halved = image if factor == 1 else cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        image = blur(halved, _SOFTER * math.sqrt(apart**2 - 1))
         shrink = np.array([[1 / ratio_x, 0, (1 / ratio_x - 1) / 2], [0, 1 / ratio_y, (1 / ratio_y - 1) / 2]])
         m = compose_matrices(m, shrink)
     flags, mode = _INTERPOLATION[interpolation], _BORDER[border]
@@ -151,7 +153,7 @@ def shown_region(matrix: ArrayLike, size: tuple[int, int], whole: tuple[int, int
     region begins and ends between the blocks that it averages, which thus are the same whatever region they are cut
     from: a face that moves by less than a pixel changes by as little.
     """
-    block = _block(matrix)
+    block = block_side(matrix)
     margin = _REACH - 0.5
     right, bottom = size[0] - 1 + margin, size[1] - 1 + margin
     outline = [[-margin, -margin], [right, -margin], [right, bottom], [-margin, bottom]]
@@ -164,7 +166,7 @@ def shown_region(matrix: ArrayLike, size: tuple[int, int], whole: tuple[int, int
     return x, y, right - x, bottom - y
 
 
-def _block(matrix: ArrayLike) -> int:
+def block_side(matrix: ArrayLike) -> int:
     """Side of the blocks of pixels that `warp` averages before it samples: 1 where it shrinks by less than a half."""
     scale = _scale(matrix)
     return 2 ** int(math.log2(1 / scale)) if 0 < scale < 0.5 else 1

@@ -29,6 +29,9 @@ _LUMA_WEIGHTS = {
 _SUBSAMPLED = {(1, 1): "yuv444p", (2, 1): "yuv422p", (2, 2): "yuv420p"}
 _KEPT = {*_SUBSAMPLED.values(), "gray", "gbrp"}
 _SUBSAMPLING = {name: steps for steps, name in _SUBSAMPLED.items()}
+_CUT_OFF = (1.0, 1.5, 1.0)
+"""Levels of red, green and blue by which swscale's quick way to RGB is darker than exact colours, in the mean: it cuts
+off where it should round, and what is made at half the size is to look like what is made at full size."""
 _TURNS = {1: cv2.ROTATE_90_CLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
@@ -178,20 +181,25 @@ def part_to_rgb(frame: VideoFrame, x: int, y: int, width: int, height: int) -> P
     return to_rgb(part)[above:, ahead:]
 
 
-def half_rgb(frame: VideoFrame) -> Plane:
+def half_rgb(frame: VideoFrame, region: tuple[int, int, int, int] | None = None) -> Plane:
     """About `to_rgb(frame)` averaged over blocks of 2x2, uint8 (H / 2, W / 2, 3), sizes rounded up.
 
-    4:2:0 has its chroma at that size already: nothing is made at full size, which takes a quarter of the time.
+    `region`: x, y, width and height of the part that is made, all of them even. 4:2:0 has its chroma at that size
+    already: nothing is made at full size, which takes a quarter of the time.
     """
-    size = ((frame.width + 1) // 2, (frame.height + 1) // 2)
+    x, y, width, height = region or (0, 0, frame.width, frame.height)
+    size = ((width + 1) // 2, (height + 1) // 2)
     if frame.format.name != "yuv420p":
-        return np.asarray(cv2.resize(to_rgb(frame), size, interpolation=cv2.INTER_AREA), np.uint8)
+        whole = part_to_rgb(frame, x, y, width, height)
+        return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
     luma, *chroma = plane_views(frame)
-    levels = cv2.merge((cv2.resize(luma, size, interpolation=cv2.INTER_AREA), *chroma))
+    smaller = cv2.resize(luma[y : y + height, x : x + width], size, interpolation=cv2.INTER_AREA)
+    here = slice(y // 2, y // 2 + size[1]), slice(x // 2, x // 2 + size[0])
+    levels = cv2.merge((smaller, *(view[here] for view in chroma)))
     full_range = frame.color_range == FULL_RANGE
     back = np.linalg.inv(difference_matrix(frame.colorspace, full_range).astype(np.float64))
     zero = np.array([0 if full_range else 16, 128, 128])
-    return np.asarray(cv2.transform(levels, np.column_stack([back, -back @ zero])), np.uint8)
+    return np.asarray(cv2.transform(levels, np.column_stack([back, -back @ zero - _CUT_OFF])), np.uint8)
 
 
 def shrunk(frame: VideoFrame, width: int, height: int) -> VideoFrame:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.errors import VideoError
 from faceswap_pipeline.geometry import compose_matrices
-from faceswap_pipeline.imaging import shown_region, warp
+from faceswap_pipeline.imaging import block_side, shown_region, warp
 from faceswap_pipeline.video.ahead import ahead
 from faceswap_pipeline.video.images import list_images, read_image
 from faceswap_pipeline.video.info import PICTURE_RATE, ColorTags, frame_color, open_video, video_stream
@@ -30,6 +30,7 @@ from faceswap_pipeline.video.planes import (
     Orientation,
     can_show,
     frame_orientation,
+    half_rgb,
     part_to_rgb,
     plane_views,
     reduced,
@@ -87,9 +88,16 @@ class Frame:
         return part_to_rgb(self.planes, x, y, width, height)
 
     def warped(self, matrix: ArrayLike, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """`warp(rgb, matrix, size)`; RGB of what does not show is not made for it."""
+        """`warp(rgb, matrix, size)`; RGB of what does not show is not made for it.
+
+        Where the matrix shrinks by more than a half, RGB is made at half the size, some levels off at most.
+        """
         x, y, width, height = shown_region(matrix, size, (self.width, self.height))
-        return warp(self.part(x, y, width, height), compose_matrices(matrix, [[1, 0, x], [0, 1, y]]), size)
+        here = compose_matrices(matrix, [[1, 0, x], [0, 1, y]])
+        if block_side(matrix) == 1 or min(width, height) < 2:
+            return warp(self.part(x, y, width, height), here, size)
+        half = half_rgb(self.planes, (x, y, width - width % 2, height - height % 2))
+        return warp(half, compose_matrices(here, [[2, 0, 0.5], [0, 2, 0.5]]), size, averaged=True)
 
     def changed(self, rgb_new: NDArray[np.uint8], x: int, y: int) -> "Frame":
         """The frame with the region whose top-left pixel is (x, y) showing `rgb_new`, uint8 (h, w, 3) RGB.

@@ -85,7 +85,8 @@ def test_every_frame_has_its_reason(dataset):
 def test_crop_matrix_landmarks_and_frame_agree(dataset, clip):
     record = dataset.records[5]
     (frame,) = read_frames(clip, start=record.frame, stop=record.frame + 1)
-    np.testing.assert_array_equal(dataset.crop(record), warp(frame.rgb, record.matrix, (96, 96)))
+    apart = np.abs(dataset.crop(record).astype(int) - warp(frame.rgb, record.matrix, (96, 96)))
+    assert apart.max() <= 6 and apart.mean() < 0.7, "RGB of what is shrunk is made at half the size"
     eyes_in_crop = transform_points(record.matrix, record.landmarks)[:2]
     assert abs(eyes_in_crop[0, 1] - eyes_in_crop[1, 1]) < 3, "upright"
     middle = transform_points(invert_matrix(record.matrix), [47.5, 47.5])

@@ -113,13 +113,25 @@ def test_rgb_is_made_once_and_not_writeable(clip):
 
 def test_what_is_warped_out_of_a_frame_does_not_need_the_rest_of_it(clip):
     (frame,) = read_frames(clip("a.mp4", count=1))
-    for scale, angle, x, y in ((1.3, 12.0, -20, -10), (0.3, -70.0, 10, 20), (2.0, 0.0, 60, 50), (1.0, 180.0, 90, 70)):
+    for scale, angle, x, y in ((1.3, 12.0, -20, -10), (0.6, -70.0, 10, 20), (2.0, 0.0, 60, 50), (1.0, 180.0, 90, 70)):
         matrix = similarity_matrix(scale, angle, x, y)
         alone = frame.warped(matrix, (48, 40))
         assert "rgb" not in vars(frame)
         np.testing.assert_array_equal(alone, warp(to_rgb(frame.planes), matrix, (48, 40)))
     whole = frame.rgb
     np.testing.assert_array_equal(frame.part(3, 5, 21, 13), whole[5:18, 3:24])
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p"])
+@pytest.mark.parametrize("size", [(128, 96), (127, 95)])
+def test_what_is_warped_small_is_made_of_half_the_frame(clip, pixel_format, size):
+    pixel_format = "yuv444p" if size[0] % 2 else pixel_format
+    (frame,) = read_frames(clip("a.mp4", count=1, size=size, pixel_format=pixel_format))
+    for scale, angle, x, y in ((0.45, -70.0, 3, 30), (0.4, 0.0, -5, -6), (0.22, 8.0, 10, 9), (0.45, 0.0, 20.3, 18)):
+        matrix = similarity_matrix(scale, angle, x, y)
+        small, whole = frame.warped(matrix, (30, 24)), warp(to_rgb(frame.planes), matrix, (30, 24))
+        assert np.abs(small.astype(int) - whole).max() <= 4 and np.abs(small.astype(int) - whole).mean() < 1
+    assert "rgb" not in vars(frame)
 
 
 def test_changed_replaces_a_region_and_nothing_else(clip):
