@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from faceswap_pipeline.evaluate.options import EvaluateOptions
     from faceswap_pipeline.evaluate.stage import Evaluation
     from faceswap_pipeline.extract.options import ExtractOptions
+    from faceswap_pipeline.masks.options import MaskOptions
     from faceswap_pipeline.parsing import FaceParser
     from faceswap_pipeline.provenance.verify import Verification
     from faceswap_pipeline.run import TrainingRun
@@ -92,23 +93,37 @@ def extract(
     redo: bool = False,
     progress: Progress | None = None,
 ) -> "FaceDataset":
-    """Faces, then masks. A dataset whose masks were made with options of their own keeps those options."""
+    """Faces and their masks. A dataset whose masks were made with options of their own keeps those options."""
     from faceswap_pipeline.extract.stage import extract_faces
-    from faceswap_pipeline.masks.options import MaskOptions
-    from faceswap_pipeline.masks.stage import make_masks
+    from faceswap_pipeline.masks.stage import make_masks, masks_beside
     from faceswap_pipeline.parsing import FaceParser
 
     progress, out = progress or Progress(), dataset_folder(inputs, out)
-    with ThreadPoolExecutor(1, "parser") as pool:
+    with ThreadPoolExecutor(1, "loading") as pool:
         load_parser = pool.submit(_ready_after_search).result if redo or not out.exists() else cache(FaceParser)
-        dataset = extract_faces(inputs, out, options, redo=redo, load_parser=load_parser, progress=progress)
-        recorded = dataset.options.get("masks")
-        mask_options = MaskOptions.from_json(recorded) if recorded is not None else MaskOptions()
+        dataset = extract_faces(
+            inputs,
+            out,
+            options,
+            redo=redo,
+            load_parser=load_parser,
+            beside=lambda dataset: masks_beside(dataset, _mask_options(dataset), load_parser),
+            progress=progress,
+        )
+        mask_options = _mask_options(dataset)
         if all(dataset.has_mask(record, kind) for kind in mask_options.kind for record in dataset.records):
             return dataset
         folder = dataset.path
         del dataset  # of an hour's film its records take as much memory as the parser
         return make_masks(folder, mask_options, load_parser=load_parser, progress=progress)
+
+
+def _mask_options(dataset: "FaceDataset") -> "MaskOptions":
+    """Those that the dataset's masks were made with, or the usual ones."""
+    from faceswap_pipeline.masks.options import MaskOptions
+
+    recorded = dataset.options.get("masks")
+    return MaskOptions.from_json(recorded) if recorded is not None else MaskOptions()
 
 
 def _ready_after_search() -> "FaceParser":

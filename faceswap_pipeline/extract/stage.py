@@ -7,6 +7,7 @@ pass cuts the crops of the chosen persons.
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import dropwhile
@@ -49,6 +50,16 @@ CHOSEN_LATER = ("person", "blurred", "tiny", "clipped", "low_score", "duplicate"
 """Options that the first pass does not depend on."""
 
 
+Add = Callable[[FaceRecord, Image], None]
+Beside = Callable[[FaceDataset], AbstractContextManager[Add]]
+"""Opens what is done beside the cutting with each face of a dataset; see `masks.stage.masks_beside`."""
+
+
+@contextmanager
+def _nothing_beside(dataset: FaceDataset) -> Iterator[Add]:
+    yield lambda record, crop: None
+
+
 @dataclass(frozen=True)
 class _Face:
     """A track with all that is known of it."""
@@ -87,13 +98,14 @@ def extract_faces(
     *,
     redo: bool = False,
     load_parser: Callable[[], FaceParser] = FaceParser,
+    beside: Beside = _nothing_beside,
     progress: Progress | None = None,
 ) -> FaceDataset:
     """Find, follow, align and cut the faces of `inputs` (videos, pictures, folders of pictures) into the folder `out`.
 
     An unfinished `out` made with the same inputs and options is gone on with, a finished one is returned as it is;
     other inputs or options raise DatasetError, unless `redo`, which keeps the old folder under a numbered name.
-    `load_parser` is called where persons have to be told apart.
+    `load_parser` is called where persons have to be told apart; what `beside` gives is called with every face cut.
     Raises VideoError for what cannot be read, NoFaceError when there is no face, OptionError for a person not there.
     """
     progress = progress or Progress()
@@ -132,9 +144,10 @@ def extract_faces(
                 f"{out / 'people.jpg'} shows them. What was found is kept: run the line again with another --person"
             )
         sheet = _write_people(dataset, faces, persons, chosen, scans)
-        for index, scan in enumerate(scans):
-            own = [face for face in faces if face.source == index and persons[face.number] in chosen]
-            _cut_crops(dataset, Path(inputs[index]), scan, own, persons, options, progress)
+        with beside(dataset) as add:
+            for index, scan in enumerate(scans):
+                own = [face for face in faces if face.source == index and persons[face.number] in chosen]
+                _cut_crops(dataset, Path(inputs[index]), scan, own, persons, options, add, progress)
         _mark_blurred(dataset, options)
         rows = list(_frame_rows(dataset, scans, faces))
         notes = _how_sure(faces, persons)
@@ -323,6 +336,7 @@ def _cut_crops(
     faces: Sequence[_Face],
     persons: list[int],
     options: ExtractOptions,
+    add: Add,
     progress: Progress,
 ) -> None:
     """Append a record and a crop for every face of one source's tracks; goes on after the last one that is there."""
@@ -346,8 +360,10 @@ def _cut_crops(
 
     with progress.phase("cutting faces", len(positions), "frames") as advance:
         for found in ahead(cut(), depth=4):  # the next are cut while these are compressed and written
-            for record, crop in found:
-                dataset.append(_mark_duplicate(record, crop, kept, options), crop)
+            for face, crop in found:
+                record = _mark_duplicate(face, crop, kept, options)
+                dataset.append(record, crop)
+                add(record, crop)
             advance(1)
 
 

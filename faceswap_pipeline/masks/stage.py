@@ -3,13 +3,17 @@
 In: a dataset folder and MaskOptions. Out: the same folder with masks/<kind>/ filled.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from faceswap_pipeline.dataset import FaceDataset, FaceRecord
 from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
 from faceswap_pipeline.geometry import transform_points
+from faceswap_pipeline.imaging import Image
 from faceswap_pipeline.masks import shapes
 from faceswap_pipeline.masks.options import PARSED_KINDS, Kind, MaskOptions
 from faceswap_pipeline.parsing import BATCH, FaceParser, Parsed, parsed_mask
@@ -66,6 +70,47 @@ def make_masks(
     return written
 
 
+@contextmanager
+def masks_beside(
+    dataset: FaceDataset, options: MaskOptions, load_parser: Callable[[], FaceParser] = FaceParser
+) -> Iterator[Callable[[FaceRecord, Image], None]]:
+    """What to call with each face as it is added to a dataset open for writing, and its crop: makes its masks.
+
+    They are parsed on a thread, a few faces at a time, while the next are cut, and no crop has to be read again. What
+    is not made when the block is left by an exception is made by `make_masks`.
+    """
+    mean_face = load_mean_face(weight_file("mean_face"))
+    parser = None if options.method == "landmarks" else load_parser()
+    dataset.set_options("masks", options.to_json())
+    waiting: list[tuple[FaceRecord, Image]] = []
+    coming: deque[tuple[list[FaceRecord], Future[Parsed] | None]] = deque()
+
+    def parse() -> None:
+        if waiting:
+            records, crops = zip(*waiting, strict=True)
+            coming.append((list(records), pool.submit(parser.parse, crops) if parser else None))
+            waiting.clear()
+
+    def write(still: int) -> None:
+        """Write what is parsed, but for the last `still` batches."""
+        while len(coming) > still:
+            records, parsed = coming.popleft()
+            for index, record in enumerate(records):
+                found = (parsed.result(), index) if parsed else None
+                _write_masks(dataset, mean_face, record, options.kind, found, options)
+
+    def add(record: FaceRecord, crop: Image) -> None:
+        waiting.append((record, crop))
+        if len(waiting) == BATCH:
+            parse()
+            write(still=1)
+
+    with ThreadPoolExecutor(1, "parser") as pool:
+        yield add
+        parse()
+        write(still=0)
+
+
 def _parsed_batches(
     dataset: FaceDataset, parser: FaceParser | None, work: Work
 ) -> Iterator[tuple[Work, dict[str, ParsedFace]]]:
@@ -81,7 +126,7 @@ def _write_masks(
     dataset: FaceDataset,
     mean_face: MeanFace,
     record: FaceRecord,
-    kinds: list[Kind],
+    kinds: Sequence[Kind],
     found: ParsedFace | None,
     options: MaskOptions,
 ) -> None:

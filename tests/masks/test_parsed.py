@@ -4,6 +4,7 @@ In: a few frames of the shipped true swap and its matte. Out: nothing.
 """
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.extract.options import ExtractOptions
 from faceswap_pipeline.extract.stage import extract_faces
 from faceswap_pipeline.imaging import warp
+from faceswap_pipeline.masks import stage
 from faceswap_pipeline.masks.options import KINDS, PARSED_KINDS, MaskOptions
-from faceswap_pipeline.masks.stage import make_masks
+from faceswap_pipeline.masks.stage import make_masks, masks_beside
 from faceswap_pipeline.resources import examples_pair
 from faceswap_pipeline.video.images import write_png
 from faceswap_pipeline.video.reader import read_frames
@@ -93,3 +95,29 @@ def test_a_face_without_its_crop_keeps_to_the_landmarks(folder: Path) -> None:
     made = make_masks(folder, MaskOptions(method="parser", kind=("face", "hair")))
     assert made.mask_made("face")[name].how == "landmarks"
     assert not made.has_mask(made.records[1], "hair") and made.has_mask(made.records[0], "hair")
+
+
+def all_masks(dataset: FaceDataset) -> dict[str, tuple[bytes, object]]:
+    return {
+        f"{kind} {record.name}": (dataset.mask(record, kind).tobytes(), dataset.mask_made(kind)[record.name])
+        for kind in dataset.mask_kinds()
+        for record in dataset.records
+    }
+
+
+@pytest.mark.parametrize("method", ["auto", "landmarks"])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_masks_made_while_faces_are_cut_are_those_made_afterwards(folder, tmp_path, monkeypatch, method, stopped):
+    monkeypatch.setattr(stage, "BATCH", 1)
+    options = MaskOptions(method=method)
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    with pytest.raises(KeyboardInterrupt) if stopped else nullcontext():
+        with FaceDataset.open(other, write=True) as dataset, masks_beside(dataset, options) as add:
+            for number, record in enumerate(dataset.records):
+                if stopped and number == 1:
+                    raise KeyboardInterrupt
+                add(record, dataset.crop(record))
+    beside = make_masks(other, options) if stopped else FaceDataset.open(other)
+    assert beside.mask_kinds() == sorted(KINDS)
+    afterwards = make_masks(folder, options)
+    assert all_masks(beside) == all_masks(afterwards) and beside.options["masks"] == afterwards.options["masks"]
