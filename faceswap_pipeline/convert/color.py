@@ -5,7 +5,7 @@ A statistic is one plain vector per face, so that a mean over neighbouring frame
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,6 +27,20 @@ _GAIN = (0.85, 1.15)
 _SPREAD_OF_LIGHT = 0.4
 """Standard deviation of the blur that leaves light and tone and takes features away, share of the picture's side. With
 less of it a beard comes along (docs/results.md)."""
+
+_BEARD, _HAIR = (0.45, 0.75), (-0.2, 0.0)
+"""What lies under the nose is beard below, and skin above these: linear light as a share of that of the skin above the
+nose in the same columns; logarithm of red over green less that of the skin above. Shade is dark, but no less red."""
+
+_BEARDED = (0.1, 0.25)
+"""Share of what lies under the nose that must be so for a beard to be taken for one, and from which it is in full: 0.3
+to 0.5 of a short dark beard, less than 0.1 of three faces without one."""
+
+_BESIDE = 0.15
+"""Standard deviation of the blur along a row that says which columns are the same, share of the picture's side."""
+
+_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""Weights of linear red, green and blue in brightness."""
 
 _LIGHT_CELLS = 16
 """Points along a side at which the light is kept; it is smooth."""
@@ -72,6 +86,30 @@ def skin_weights(face: NDArray, features: NDArray | None, alpha: NDArray) -> NDA
     inner = cv2.erode(face.astype(np.float32), disc, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     weights = inner * alpha
     return weights if features is None else weights * (1 - cv2.dilate(features.astype(np.float32), disc))
+
+
+def without_beard(image: FloatImage, weights: NDArray, nose: float) -> NDArray[np.float32]:
+    """Weights (H, W) of skin without a beard: what is darker and greyer under the nose's tip (its row, px) than above.
+
+    A beard tells nothing of the light, and would turn the chin of a clean-shaven face grey. It is compared with the
+    skin above it in its own columns: of a face lit from the side one half lies in the shade, chin and cheek alike.
+    """
+    row, weights = int(np.clip(round(nose), 0, len(image))), np.asarray(weights, np.float32)
+    light, skin = _to_linear(image), weights[:row] > 0.5
+    if not skin.any():
+        return weights
+    bright = light @ _LUMA + np.float32(_DARK)
+    above = np.stack([(bright * weights)[:row].sum(0), weights[:row].sum(0)])
+    reach = round(2.5 * _BESIDE * len(image))
+    near = cv2.GaussianBlur(above, (2 * reach + 1, 1), _BESIDE * len(image), borderType=cv2.BORDER_REPLICATE)
+    near += np.float32(1e-3) * above.mean(1, keepdims=True)  # beside the face: as it is on the whole
+    red = np.log((light[..., 0] + np.float32(_DARK)) / (light[..., 1] + np.float32(_DARK)))
+    lit = _share(bright * near[1] / near[0], _BEARD)
+    warm = _share(red - np.median(red[:row][skin]), _HAIR)
+    beard = weights * (1 - lit) * (1 - warm)
+    beard[:row] = 0
+    much = beard.sum() / max(float(weights[row:].sum()), 1e-6)
+    return np.asarray(weights - np.float32(0.98) * _share(much, _BEARDED) * beard, np.float32)
 
 
 def measure_skin(method: str, image: FloatImage, weights: NDArray) -> Vector | None:
@@ -141,6 +179,11 @@ def _from_linear(light: FloatImage) -> FloatImage:
     light = np.clip(light, 0, 1)
     curved = cv2.pow(np.maximum(light, np.float32(1e-9)), 1 / 2.4) * np.float32(1.055) - np.float32(0.055)
     return np.where(light <= 0.0031308, light * np.float32(12.92), curved) * np.float32(2) - np.float32(1)
+
+
+def _share(values: Any, limits: tuple[float, float]) -> NDArray:
+    """How far values are from the lower limit to the upper, 0..1."""
+    return np.clip((values - np.float32(limits[0])) / np.float32(limits[1] - limits[0]), 0, 1)
 
 
 def _measure_moments(pixels: NDArray, weights: NDArray) -> Vector:

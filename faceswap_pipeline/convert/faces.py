@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline.convert import blend, grain
-from faceswap_pipeline.convert.color import Vector, match_color, measure_skin, skin_weights
+from faceswap_pipeline.convert.color import Vector, match_color, measure_skin, skin_weights, without_beard
 from faceswap_pipeline.convert.detail import Album
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.swapper import Swapper
@@ -138,6 +138,7 @@ class FaceMixer:
             fine_source = to_float(warp(crop, self._to_image, side))
             fine_face = cv2.resize(face, side)
         skin = skin_weights(face, self._features(record), np.ones_like(face))
+        nose = float(transform_points(compose_matrices(self._to_view, record.matrix), record.landmarks)[2, 1])
         height = size / self._dataset.coverage
         if options.cover == "learned":
             mask = np.full_like(mask, 255)
@@ -145,8 +146,8 @@ class FaceMixer:
             image=fine,
             alpha=self._guard * (alpha if options.cover != "dataset" else 1),
             shape=blend.soft_shape(mask, options.erode, options.feather, height),
-            tone=measure_skin(options.color, image, skin),
-            tone_wanted=measure_skin(options.color, source, skin),
+            tone=measure_skin(options.color, image, without_beard(image, skin, nose)),
+            tone_wanted=measure_skin(options.color, source, without_beard(source, skin, nose)),
             detail=blend.measure_detail(fine, fine_face),
             detail_wanted=blend.measure_detail(fine_source, fine_face),
             grain=level,

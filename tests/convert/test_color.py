@@ -106,6 +106,50 @@ def test_light_keeps_what_is_dark_dark(skins):
     assert got["light"] < -0.85 and got["light"] < got["reinhard"] - 0.2
 
 
+def bearded(skin):
+    """The picture with a dark beard, some skin in between, from row 34 on."""
+    hair = np.array([0.06, 0.06, 0.05], np.float32) * np.random.default_rng(6).normal(1, 0.4, (64, 64, 1)).clip(0)
+    light = color._to_linear(skin)
+    light[34:] = 0.1 * light[34:] + 0.9 * hair[34:]
+    return color._from_linear(light.astype(np.float32))
+
+
+def chin_and_forehead(image):
+    light = color._to_linear(image)
+    return light[44:52, 18:46].mean(), light[14:26, 18:46].mean()
+
+
+@pytest.mark.parametrize("whose", ["old face", "new face"])
+def test_a_beard_is_no_shade(skins, whose):
+    """A clean-shaven chin over a beard does not turn grey, nor does a beard turn a chin bright."""
+    skin, _, weights = skins
+    own, wanted = (skin, bearded(skin)) if whose == "old face" else (bearded(skin), skin)
+    tones = {
+        kept: color.match_color(
+            "light", own, *(color.measure_skin("light", image, kept(image)) for image in (own, wanted))
+        )
+        for kept in (lambda image: weights, lambda image: color.without_beard(image, weights, 32.0))
+    }
+    (chin_before, brow_before), (chin, brow) = map(chin_and_forehead, tones.values())
+    true_chin, true_brow = chin_and_forehead(own)
+    assert abs(chin / true_chin - 1) < 0.1 and abs(brow / true_brow - 1) < 0.05
+    assert abs(chin_before / true_chin - 1) > 0.2 and abs(brow_before / true_brow - 1) > 0.1, "it makes a difference"
+
+
+def test_a_chin_in_the_shade_is_no_beard(skins):
+    """Light from the side leaves chin and cheek of one half dark: all of it is skin."""
+    skin, _, weights = skins
+    side = np.linspace(0.15, 1, 64, dtype=np.float32)[None, :, None]
+    shaded = color._from_linear(color._to_linear(skin) * side)
+    kept = color.without_beard(shaded, weights, 32.0)
+    assert kept.sum() > 0.97 * weights.sum() and (kept <= weights).all()
+
+
+def test_a_face_without_skin_above_the_nose_is_left_as_it_is(skins):
+    skin, _, weights = skins
+    np.testing.assert_array_equal(color.without_beard(skin, weights, 0.0), weights)
+
+
 def test_a_flat_swap_is_not_blown_up_into_noise(skins):
     own = np.full((64, 64, 3), 0.2, np.float32) + np.float32(0.001) * skins[0]
     for method in ("reinhard", "mkl"):
