@@ -55,6 +55,11 @@ _LONGEST = 4
 _FINEST = 2.0
 """Shortest wave, px of the picture at hand, that is worth looking for."""
 
+_FULL = 64
+"""What stands for the pattern's full strength in `_GAIN`."""
+_GAIN = np.rint(_FULL * np.clip((np.arange(256) - 16) / 64, 0.5, 1)).astype(np.int8)
+"""Strength on each level of luma: half of it in the dark, where a step of one level is a larger share of the light."""
+
 Luma = NDArray[np.uint8]
 Spectrum = NDArray[np.complex64]
 Field = NDArray[np.float32]
@@ -153,8 +158,9 @@ def pattern(height: int, width: int, payload: int) -> NDArray[np.int8]:
 
 
 def embed(luma: Luma, mark: NDArray[np.int8]) -> Luma:
-    """A luma plane, uint8 (H, W), with the pattern of its size added; black and white saturate."""
-    return np.asarray(cv2.add(luma, mark, dtype=cv2.CV_8U), np.uint8)
+    """A luma plane, uint8 (H, W), with the pattern of its size added, fainter in the dark; black and white saturate."""
+    fitted = cv2.multiply(mark, cv2.LUT(luma, _GAIN), scale=1 / _FULL)
+    return np.asarray(cv2.add(luma, fitted, dtype=cv2.CV_8U), np.uint8)
 
 
 def read(frames: Iterable[Luma]) -> Reading:

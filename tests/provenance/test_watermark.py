@@ -44,9 +44,15 @@ def test_every_tile_is_the_same(size: tuple[int, int]):
 
 def test_embedding_saturates():
     mark = pattern(120, 160, 1)
-    for level in (0, 255):
+    for level, part in ((0, 0.5), (255, 1)):
         plane = embed(np.full((120, 160), level, np.uint8), mark)
-        assert np.array_equal(plane, np.clip(level + mark.astype(int), 0, 255))
+        assert np.array_equal(plane, np.clip(level + np.rint(part * mark), 0, 255))
+
+
+def test_the_mark_is_fainter_in_the_dark():
+    mark = pattern(120, 160, 1)
+    strength = [(embed(np.full((120, 160), level, np.uint8), mark) - float(level)).std() for level in (40, 64, 80, 200)]
+    assert strength[0] < 0.5 * mark.std() < strength[1] < mark.std() == strength[2] == strength[3]
 
 
 def test_a_still_of_jpeg_75_is_read(marked):
