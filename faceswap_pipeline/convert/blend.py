@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.geometry import compose_matrices, invert_matrix, transform_points
-from faceswap_pipeline.imaging import FloatImage, Image, blur, warp
+from faceswap_pipeline.imaging import FloatImage, Image, add_luma, blur, warp
 
 _GUARD = 0.05
 """Share of the view over which the swap fades out towards the view's border, so that no box can show."""
@@ -118,14 +118,15 @@ def into_region(image: NDArray, matrix: ArrayLike, region: Region) -> NDArray:
 
 
 def measure_detail(image: FloatImage, weights: NDArray) -> NDArray[np.float64] | None:
-    """Mean squares (2,) of the finest band of luma of (R, R, 3) -1..1 and of what sharpening would add to that band.
+    """Mean squares (2,) of the finest band of luma and of what sharpening would add to that band.
 
+    `image`: (R, R, 3) RGB -1..1, or its luma (R, R).
     Taken where `weights` (R, R) are; None where they are nought.
     """
     total = float(weights.sum())
     if total < 1:
         return None
-    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
     return np.array([(weights * band**2).sum() for band in (_finest(luma), _finest(_marked(luma)))], np.float64) / total
 
 
@@ -145,7 +146,7 @@ def match_detail(
     # Adding a band once raises that band's own level by only `response`: it is a band, not a tone.
     gain = np.clip((np.sqrt(wanted[0]) - level) / response, -_MOST_LOSS, most)
     band = _marked(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
-    return np.clip(image + (np.float32(strength * gain) * band)[..., None], -1, 1)
+    return np.clip(add_luma(image, np.float32(strength * gain) * band), -1, 1)
 
 
 def _finest(image: NDArray) -> NDArray:
@@ -162,10 +163,9 @@ def _marked(luma: NDArray) -> NDArray:
 
 def mix(base: Image, face: FloatImage, covered: FloatImage) -> Image:
     """`base` (h, w, 3) 0..255 with `face` (h, w, 3) -1..1 laid over it by `covered` (h, w) 0..1."""
-    under = base.astype(np.float32)
-    over = (face + 1) * np.float32(127.5)
-    mixed = under + covered[..., None] * (over - under)
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    over = cv2.addWeighted(face, 127.5, face, 0, 127.5)
+    mixed = cv2.blendLinear(over, base.astype(np.float32), covered, 1 - covered)
+    return cv2.convertScaleAbs(np.maximum(mixed, 0))  # rounds, and cuts off at 255
 
 
 def join_poisson(base: Image, face: FloatImage, covered: FloatImage) -> FloatImage:

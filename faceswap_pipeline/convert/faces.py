@@ -135,7 +135,7 @@ class FaceMixer:
         if self._album is not None:
             side = (self._side, self._side)
             fine = self._album.add_detail(image, options.detail, (record.yaw, record.pitch))
-            fine_source = to_float(warp(crop, self._to_image, side))
+            fine_source = to_float(warp(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), self._to_image, side))
             fine_face = cv2.resize(face, side)
         skin = skin_weights(face, self._features(record), np.ones_like(face))
         nose = float(transform_points(compose_matrices(self._to_view, record.matrix), record.landmarks)[2, 1])

@@ -7,6 +7,7 @@ Two bands, about one and about two pixels of the frame. What stays from frame to
 copies) is anchored to the face; what changes (sensor noise) is drawn anew for every frame.
 """
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.geometry import compose_matrices, invert_matrix, resize_matrix, transform_points
-from faceswap_pipeline.imaging import FloatImage, blur, warp
+from faceswap_pipeline.imaging import FloatImage, add_luma, blur, warp
 from faceswap_pipeline.video.reader import Frame
 
 Levels = NDArray[np.float64]
@@ -25,6 +26,9 @@ _SHARE = 0.36
 
 _LARGEST = 112
 """Pixels; a larger piece says no more."""
+
+_BANDS = (1.0, 2.0)
+"""Standard deviations of the blurs that part the fine band from the coarse one and that from what is no grain, px."""
 
 _BLOCKS = 5
 """Blocks along each side of what is measured."""
@@ -111,7 +115,7 @@ def add_grain(face: FloatImage, levels: Levels, tile: FloatImage, to_crop: Array
     lasting = warp(
         tile, invert_matrix(compose_matrices(resize_matrix(2), to_crop)), (width, height), "linear", "reflect"
     )
-    lasting /= max(float(lasting.std()), 1e-6)
+    lasting *= np.float32(1 / _spread(lasting))
     row, column = np.random.default_rng(frame).integers(0, _TILE, 2)
     # `take` copies rows, then columns: a fifth of the time of picking single values.
     passing = tile.take((row + np.arange(height)) % _TILE, 0).take((column + np.arange(width)) % _TILE, 1)
@@ -120,14 +124,21 @@ def add_grain(face: FloatImage, levels: Levels, tile: FloatImage, to_crop: Array
         total, moving = levels[index], levels[2 + index]
         if total >= _LEAST:
             share = np.float32(moving / total)
-            band = _bands(passing * share + lasting * np.sqrt(1 - share**2))[index]
-            out += band * np.float32(total / max(float(band.std()), 1e-6))
-    return np.clip(face + out[..., None] * np.float32(1 / 127.5), -1, 1).astype(np.float32, copy=False)
+            noise = cv2.addWeighted(passing, float(share), lasting, math.sqrt(1 - share**2), 0)
+            fine = noise if index == 0 else blur(noise, _BANDS[0])
+            band = fine - blur(noise, _BANDS[index])
+            out += band * np.float32(total / 127.5 / _spread(band))
+    return np.clip(add_luma(face, out), -1, 1)
+
+
+def _spread(values: FloatImage) -> float:
+    """Standard deviation, never nought."""
+    return max(float(cv2.meanStdDev(values)[1].item()), 1e-6)
 
 
 def _bands(luma: NDArray) -> tuple[NDArray, NDArray]:
     """The fine and the coarse band of (h, w)."""
-    first, second = blur(luma, 1.0), blur(luma, 2.0)
+    first, second = (blur(luma, sigma) for sigma in _BANDS)
     return luma - first, first - second
 
 
@@ -139,4 +150,5 @@ def _deviation(band: NDArray) -> float:
     height, width = (side // _BLOCKS for side in band.shape)
     whole = np.abs(band[: height * _BLOCKS, : width * _BLOCKS]).reshape(_BLOCKS, height, _BLOCKS, width)
     few = whole[:, :: max(1, height // _SAMPLES), :, :: max(1, width // _SAMPLES)].swapaxes(1, 2)
-    return 1.4826 * float(np.quantile(np.median(few.reshape(_BLOCKS**2, -1), axis=1), _QUIETER))
+    usual = np.sort(np.median(few.reshape(_BLOCKS**2, -1), axis=1))
+    return 1.4826 * float(np.interp(_QUIETER * (len(usual) - 1), np.arange(len(usual)), usual))
