@@ -33,8 +33,8 @@ _BEARD, _HAIR = (0.5, 0.8), (-0.17, 0.0)
 the same columns; logarithm of red over green less that of the skin above. Shade is dark, but no less red."""
 
 _BEARDED = (0.1, 0.25)
-"""Share of what lies under the nose that must be so for a beard to be taken for one, and from which it is in full: 0.3
-to 0.5 of a short dark beard, less than 0.1 of three faces without one."""
+"""Share of what lies under the nose that must be so for a beard to be taken for one, and from which it is in full: 0.2
+to 0.45 of a short dark beard, less than 0.1 of three faces without one."""
 
 _BESIDE = 0.15
 """Standard deviation of the blur along a row that says which columns are the same, share of the picture's side."""
