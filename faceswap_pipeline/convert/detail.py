@@ -6,9 +6,13 @@ of each. Out: the swap (D, D, 3), D several times R, with the fine bands of the 
 A network of 64 pixels gives pose, expression and light, and smears all that is finer. The person's own pictures have
 lashes, lips and teeth. Those are looked up of which the network's drawing is most like the swap: two drawings by one
 decoder, so that like is compared with like. Optical flow from drawing to drawing says where each thing lies, and what
-lies there in the pictures is added. Retrieving the wanted person's own frames by appearance follows Garrido et al. 2014
-("Automatic face reenactment"); adding a fine band looked up by a coarse one, Freeman et al. 2002 ("Example-based
-super-resolution"); the flow is that of Kroeger et al. 2016 ("Fast optical flow using dense inverse search").
+lies there in the pictures is added. Flow and mouths look at drawings divided by their own light: the pictures were
+taken in another light, which would choose other mouths and bend lids and lips to where the shade lies.
+
+Retrieving the wanted person's own frames by appearance follows Garrido et al. 2014 ("Automatic face reenactment");
+adding a fine band looked up by a coarse one, Freeman et al. 2002 ("Example-based super-resolution"); the flow is that
+of Kroeger et al. 2016 ("Fast optical flow using dense inverse search"); a picture over its own blur tells little of the
+light, as in Jobson et al. 1997 ("Properties and performance of a center/surround retinex").
 """
 
 import os
@@ -45,16 +49,23 @@ the nose's tip and below: a mouth has more shapes than there are pictures of it,
 _TONE_BAND = 0.04
 """The same for colour without luma: a network's irises have some of the old person's colour."""
 _TRUST = 0.2
-"""Difference of the coarse colours, -1..1, at which a third of the fine band is taken: who never opened the mouth so
-far has no picture of it."""
+"""Difference of the coarse colours, light aside, at which a third of the fine band is taken: who never opened the mouth
+so far has no picture of it."""
+_LIGHT, _LIGHT_OF_FLOW, _LIGHT_OF_FINE = 0.2, 0.035, 0.05
+"""Standard deviations of the blur that leaves light alone, share of the side: for what drawings of a mouth are compared
+by; for what the flow follows, which is lines and no shade; for how much stronger what is fine is in a lighter place."""
+_FLOW_CONTRAST = 2.0
+"""What is finer than that light is shown to the flow so many times as strong, as a share of the light."""
+_LEAST_LIGHT = 0.05
+"""Added to light 0..1 before a ratio: what is black has none."""
 _FLOW_SIDE = 96
 """F, pixels along a side at which the flow is found: there is nothing finer in a drawing."""
 _COMPARED_SIDE = 32
 """C, pixels along a side at which drawings are compared: they differ in what is large."""
-_MOST = 0.5
-"""Largest value of the fine band that is kept, RGB -1..1; it is stored as bytes."""
-_FLOW_BLUR = 2.0
-"""Standard deviation of the flow's blur at that size, px."""
+_MOST = 1.0
+"""Largest value of the fine band over the light that is kept; it is stored as bytes."""
+_FLOW_BLUR = 3.0
+"""Standard deviation of the flow's blur at that size, px: features move as wholes and keep their shape."""
 _FALL = 0.3
 """How much further than the nearest one, as a share of its distance, a picture is that counts a third of it."""
 _LEAST = 0.1
@@ -80,14 +91,14 @@ class Album:
     """Pictures of one person in view space, and what the network draws for each."""
 
     fine: Image
-    """(N, D, D, 4) what the pictures have that is finer than `_BANDS`, 0..255 for `_MOST` to both sides, and where
-    they are face, 0..255: hair stays behind."""
+    """(N, D, D, 4) what the pictures have that is finer than `_BANDS`, over the light there, 0..255 for `_MOST` to both
+    sides, and where they are face, 0..255: hair stays behind."""
     coarse: FloatImage
-    """(N, F, F, 3) the drawings without what is finer."""
+    """(N, F, F, 3) the drawings without light and without what is finer."""
     grey: Image
     """(N, F, F) the drawings for the flow."""
     drawn: NDArray[np.float32]
-    """(2, N, C * C * 3) the drawings, RGB -1..1, times `roots`, so that their distances are weighted ones."""
+    """(2, N, C * C * 3) the drawings as `_compared` has them, times `roots`: their distances are weighted ones."""
     roots: NDArray[np.float32]
     """(2, C, C, 1) roots of what counts in a comparison, above the nose's tip and below; each sums to 1."""
     poses: NDArray[np.float32]
@@ -123,17 +134,19 @@ class Album:
             return large
         drawing = resize(image, (_FLOW_SIDE, _FLOW_SIDE))
         grey, own = _grey(drawing), _coarse(drawing, self.nose)
+        bare = _coarse(_without_light(drawing), self.nose)
         placed = [
             _Placed(index, _find_flow(grey, self.grey[index], _rows(_FLOW_SIDE, self.nose, shares)), shares)
             for index, shares in self._shares(image, pose).items()
         ]
         fine, coarse = _mixed(self.fine, placed, self.nose), _mixed(self.coarse, placed, self.nose)
-        apart = blur(np.abs(own - coarse).mean(-1), _BANDS[0] * _FLOW_SIDE / 2)
+        apart = blur(np.abs(bare - coarse).mean(-1), _BANDS[0] * _FLOW_SIDE / 2)
         trusted = resize(np.float32(strength) * np.exp(-np.square(apart / _TRUST)), whole)
         *colors, face = cv2.split(fine)
         taken = cv2.multiply(trusted, face, scale=1 / 255)
         # By OpenCV, which goes over a picture once where numpy's broadcasting takes several times as long.
-        wanted = cv2.merge(colors) * np.float32(_MOST / 127.5) - np.float32(_MOST)
+        light = resize(_light(drawing, _LIGHT_OF_FINE), whole)
+        wanted = cv2.multiply(cv2.merge(colors) * np.float32(_MOST / 127.5) - np.float32(_MOST), cv2.merge([light] * 3))
         missing = cv2.add(cv2.subtract(wanted, large), resize(own, whole))
         return np.clip(cv2.add(large, cv2.multiply(missing, cv2.merge((taken, taken, taken)))), -1, 1)
 
@@ -143,11 +156,10 @@ class Album:
         A share falls to nought before a picture drops out of the nearest, so that no picture comes or goes at once.
         """
         found: dict[int, list[float]] = {}
-        small = resize(image, self.roots.shape[1:3])
         away = np.maximum(np.linalg.norm(self.poses - np.array(pose, np.float32), axis=-1) - _ANY_WAY, 0)
-        parts = zip(self.drawn, self.roots, self._lengths, _TURNED, strict=True)
-        for part, (drawn, roots, lengths, turned) in enumerate(parts):
-            wanted = (small * roots).ravel()
+        parts = zip(self.drawn, _compared(image) * self.roots, self._lengths, _TURNED, strict=True)
+        for part, (drawn, own, lengths, turned) in enumerate(parts):
+            wanted = own.ravel()
             # Not by BLAS, whose threads wait busily for each other beside all the others here.
             alike = np.einsum("ij,j->i", drawn, wanted)
             distance = (1 + np.square(away / turned)) * np.maximum(lengths - 2 * alike + np.square(wanted).sum(), 0)
@@ -234,9 +246,10 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         face = warp(mask, to_side, (side, side), "linear", "zero")
         large, coarse, inside = resize(drawing, (side, side)), _coarse(picture, nose), face > 127
         gain = (large[inside].std(0) + 0.01) / (coarse[inside].std(0) + 0.01) if inside.any() else 1.0
-        fine = to_uint8((picture - coarse) * gain / _MOST)
         small = resize(drawing, (_FLOW_SIDE, _FLOW_SIDE))
-        return np.dstack([fine, blur(face, _BANDS[0] * side)]), _coarse(small, nose), _grey(small)
+        light = resize(_light(small, _LIGHT_OF_FINE), (side, side))[..., None]
+        fine = to_uint8((picture - coarse) * gain / light / _MOST)
+        return np.dstack([fine, blur(face, _BANDS[0] * side)]), _coarse(_without_light(small), nose), _grey(small)
 
     with (
         progress.phase(f"pictures of {dataset.path.name} for detail", len(records), "faces") as advance,
@@ -251,8 +264,7 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
             advance(1)
     fine, coarse, grey = (np.stack(part) for part in zip(*parts, strict=True))
     roots = np.sqrt(weights)[..., None]
-    compared = np.stack([resize(drawing, (_COMPARED_SIDE, _COMPARED_SIDE)) for drawing in drawn])
-    weighted = np.stack([(compared * root).reshape(len(drawn), -1) for root in roots])
+    weighted = np.stack([(_compared(drawing) * roots).reshape(len(roots), -1) for drawing in drawn], 1)
     poses = np.array([[record.yaw, record.pitch] for record in records], np.float32)
     return Album(fine, coarse, grey, weighted, roots, poses, nose, resolution)
 
@@ -309,9 +321,31 @@ def _coarse(image: FloatImage, nose: float) -> FloatImage:
     return below + _above(nose, side) * (above - below) + blur(image - luma[..., None], _TONE_BAND * side)
 
 
+def _compared(image: FloatImage) -> FloatImage:
+    """What a drawing (R, R, 3) RGB -1..1 is compared by above the nose's tip and below, (2, C, C, 3).
+
+    Without light a mouth finds mouths of the same shape, and an eye that looks elsewhere: its white is light.
+    """
+    small = resize(image, (_COMPARED_SIDE, _COMPARED_SIDE))
+    return np.stack([small, _without_light(small)])
+
+
 def _grey(image: FloatImage) -> Image:
-    """The luma of (F, F, 3) RGB -1..1."""
-    return to_uint8(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    """What the flow of (F, F, 3) RGB -1..1 follows, (F, F): lines darker and lighter than what is around them."""
+    luma = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) + np.float32(1)) * np.float32(0.5) + np.float32(_LEAST_LIGHT)
+    return to_uint8((luma / _light(image, _LIGHT_OF_FLOW) - 1) * _FLOW_CONTRAST)
+
+
+def _without_light(image: FloatImage) -> FloatImage:
+    """Colours of (F, F, 3) RGB -1..1 as shares of the light around them."""
+    colors = (image + np.float32(1)) * np.float32(0.5) + np.float32(_LEAST_LIGHT)
+    return colors / _light(image, _LIGHT)[..., None]
+
+
+def _light(image: FloatImage, spread: float) -> FloatImage:
+    """(F, F) the luma of RGB -1..1, blurred by a share `spread` of the side, as light 0..1; never nought."""
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return (blur(luma, spread * len(image)) + np.float32(1)) * np.float32(0.5) + np.float32(_LEAST_LIGHT)
 
 
 def _no_flow() -> NDArray[np.float32]:

@@ -96,6 +96,17 @@ def test_a_face_that_has_moved_gets_its_detail_where_it_is(album):
     assert error(album.add_detail(drawn, 1.0, POSE), truth) < 0.75 * error(album.add_detail(drawn, 0.0, POSE), truth)
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_light_from_one_side_changes_neither_the_mouth_nor_where_things_are(album, side):
+    """The album's pictures are lit evenly; of this face one half lies in the shade."""
+    shade = np.linspace(0.45, 1.0, CROP)[:: 1 - 2 * side, None]
+    crop = np.uint8(draw_face(0.48) * shade)
+    drawn, truth = Blurring().draw(crop), seen(crop, album)
+    shares = album._shares(drawn, POSE)
+    assert max(shares, key=lambda index: shares[index][1]) in (5, 6), "mouths open by 0.45 and 0.55"
+    assert error(album.add_detail(drawn, 1.0, POSE), truth) < 0.6 * error(album.add_detail(drawn, 0.0, POSE), truth)
+
+
 def test_what_no_picture_is_like_stays_as_it_is_drawn(album):
     crop = draw_face(0.5)
     cv2.rectangle(crop, (60, 105), (135, 150), (20, 20, 220), -1)
@@ -110,7 +121,7 @@ def test_no_picture_comes_or_goes_at_once(album):
     first, second = (Blurring().draw(draw_face(mouth)) for mouth in (4 / 11, 5 / 11))
     pieces = []
     for part in np.linspace(0, 1, 41):
-        shares = album._shares((1 - part) * first + np.float32(part) * second, POSE)
+        shares = album._shares(np.float32(1 - part) * first + np.float32(part) * second, POSE)
         assert np.allclose(np.sum(list(shares.values()), 0), 1)
         pieces.append([shares.get(index, (0.0, 0.0)) for index in range(MOUTHS)])
     assert pieces[0][4][1] > 0.99 < pieces[-1][5][1]
