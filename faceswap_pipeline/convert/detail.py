@@ -48,6 +48,9 @@ _BANDS = (0.02, 0.012)
 the nose's tip and below: a mouth has more shapes than there are pictures of it, and the network's is to stay."""
 _TONE_BAND = 0.04
 """The same for colour without luma: a network's irises have some of the old person's colour."""
+_RIM = 0.02
+"""How much of a picture's face along its border is left out, share of the side: a jaw's bright edge would be drawn
+across the broader jaw of another."""
 _TRUST = 0.2
 """Difference of the coarse colours, light aside, at which a third of the fine band is taken: who never opened the mouth
 so far has no picture of it."""
@@ -58,13 +61,13 @@ _FLOW_CONTRAST = 2.0
 """What is finer than that light is shown to the flow so many times as strong, as a share of the light."""
 _LEAST_LIGHT = 0.05
 """Added to light 0..1 before a ratio: what is black has none."""
-_FLOW_SIDE = 96
+_FLOW_SIDE = 80
 """F, pixels along a side at which the flow is found: there is nothing finer in a drawing."""
 _COMPARED_SIDE = 32
 """C, pixels along a side at which drawings are compared: they differ in what is large."""
 _MOST = 1.0
 """Largest value of the fine band over the light that is kept; it is stored as bytes."""
-_FLOW_BLUR = 3.0
+_FLOW_BLUR = 2.5
 """Standard deviation of the flow's blur at that size, px: features move as wholes and keep their shape."""
 _FALL = 0.3
 """How much further than the nearest one, as a share of its distance, a picture is that counts a third of it."""
@@ -194,7 +197,7 @@ def _rows(side: int, nose: float, shares: tuple[float, float]) -> slice:
 def _find_flow(drawing: Image, picture: Image, rows: slice) -> FloatImage:
     """Where each place of a drawing (F, F) is in a picture (F, F), (F, F, 2) px; nought outside `rows`."""
     flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow_of.setGradientDescentIterations(12)  # as good as the preset's 25 here, and quicker
+    flow_of.setGradientDescentIterations(6)  # as good as the preset's 25 here, and quicker
     flow_of.setVariationalRefinementIterations(3)
     margin = round(_MARGIN * _FLOW_SIDE)
     seen, flow = slice(max(0, rows.start - margin), rows.stop + margin), _no_flow()
@@ -249,7 +252,11 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         small = resize(drawing, (_FLOW_SIDE, _FLOW_SIDE))
         light = resize(_light(small, _LIGHT_OF_FINE), (side, side))[..., None]
         fine = to_uint8((picture - coarse) * gain / light / _MOST)
-        return np.dstack([fine, blur(face, _BANDS[0] * side)]), _coarse(_without_light(small), nose), _grey(small)
+        return (
+            np.dstack([fine, blur(_inner(face), _BANDS[0] * side)]),
+            _coarse(_without_light(small), nose),
+            _grey(small),
+        )
 
     with (
         progress.phase(f"pictures of {dataset.path.name} for detail", len(records), "faces") as advance,
@@ -319,6 +326,13 @@ def _coarse(image: FloatImage, nose: float) -> FloatImage:
     luma, side = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), len(image)
     above, below = (blur(luma, band * side)[..., None] for band in _BANDS)
     return below + _above(nose, side) * (above - below) + blur(image - luma[..., None], _TONE_BAND * side)
+
+
+def _inner(face: Image) -> Image:
+    """A mask (D, D) without its rim."""
+    reach = round(_RIM * len(face))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    return np.asarray(cv2.erode(face, disc), np.uint8)
 
 
 def _compared(image: FloatImage) -> FloatImage:
