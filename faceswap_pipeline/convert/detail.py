@@ -338,7 +338,7 @@ def _inner(face: Image) -> Image:
 def _compared(image: FloatImage) -> FloatImage:
     """What a drawing (R, R, 3) RGB -1..1 is compared by above the nose's tip and below, (2, C, C, 3).
 
-    Without light a mouth finds mouths of the same shape, and an eye that looks elsewhere: its white is light.
+    A mouth without its light finds mouths of the same shape. An eye keeps it: where the white is says where it looks.
     """
     small = resize(image, (_COMPARED_SIDE, _COMPARED_SIDE))
     return np.stack([small, _without_light(small)])
