@@ -346,8 +346,7 @@ def _compared(image: FloatImage) -> FloatImage:
 
 def _grey(image: FloatImage) -> Image:
     """What the flow of (F, F, 3) RGB -1..1 follows, (F, F): lines darker and lighter than what is around them."""
-    luma = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) + np.float32(1)) * np.float32(0.5) + np.float32(_LEAST_LIGHT)
-    return to_uint8((luma / _light(image, _LIGHT_OF_FLOW) - 1) * _FLOW_CONTRAST)
+    return to_uint8((_light(image, 0) / _light(image, _LIGHT_OF_FLOW) - 1) * _FLOW_CONTRAST)
 
 
 def _without_light(image: FloatImage) -> FloatImage:
