@@ -131,6 +131,19 @@ def blur(image: NDArray, sigma: float) -> NDArray:
     return _as_deep(cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), image)
 
 
+def grow_mask(mask: NDArray, reach: int, ends: bool = False) -> NDArray:
+    """A mask (H, W) grown on all sides by `reach` px, or drawn in where that is below 0; dtype kept.
+
+    `ends`: there is no mask beyond the picture. Else what is there has no say.
+    """
+    if not reach:
+        return mask
+    side = 2 * abs(reach) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    border = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0} if ends else {}
+    return (cv2.dilate if reach > 0 else cv2.erode)(mask, disc, **border)
+
+
 def add_luma(image: FloatImage, luma: FloatImage) -> FloatImage:
     """`image` (H, W, 3) with `luma` (H, W) added to each channel: numpy's broadcasting takes several times as long."""
     return np.asarray(cv2.add(image, cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB)), np.float32)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline import resources
-from faceswap_pipeline.imaging import Image, resize
+from faceswap_pipeline.imaging import Image, grow_mask, resize
 from faceswap_pipeline.networks.parser import CLASSES, MIRROR, SIDE
 
 BATCH = 16
@@ -141,11 +141,7 @@ def parsed_mask(kind: str, parsed: Parsed, index: int, size: int, padding: float
     """
     soft = KINDS[kind](parsed, index)
     mask = (resize(soft, (size, size)) > 0.5).astype(np.uint8)
-    reach = round(abs(padding) * size)
-    if reach:
-        element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-        mask = np.asarray((cv2.dilate if padding > 0 else cv2.erode)(mask, element), np.uint8)
-    return np.asarray(mask * 255, np.uint8)
+    return np.asarray(grow_mask(mask, round(padding * size)) * 255, np.uint8)
 
 
 def _eyes(parsed: Parsed, index: int) -> NDArray[np.float32]:

@@ -10,7 +10,6 @@ weights as they are now and ends.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 from batches import Batch, clean_sample, make_batch, run_ahead, stack
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.backend import compile_inference
 from faceswap_pipeline.detection.meanface import MeanFace, load_mean_face
-from faceswap_pipeline.imaging import margin_size, middle
+from faceswap_pipeline.imaging import grow_mask, margin_size, middle
 from faceswap_pipeline.networks.embedding import DIMENSIONS, SIDE, VIEW, Likeness, bare_faces, build_embedding
 from faceswap_pipeline.resources import weight_file
 from faceswap_pipeline.train.rendered import FIRST_VALIDATION_PERSON, INNER_FACE, Faces, read_faces, split_by_person
@@ -60,11 +59,7 @@ def central(batch: Batch, random: np.random.Generator | None) -> tuple[NDArray[n
 
 def _unsure(mask: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
     """A mask grown or shrunk by up to two pixels."""
-    reach = int(random.integers(-2, 3))
-    if not reach:
-        return mask
-    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(reach) + 1, 2 * abs(reach) + 1))
-    return np.asarray((cv2.dilate if reach > 0 else cv2.erode)(mask, element), np.uint8)
+    return grow_mask(mask, int(random.integers(-2, 3)))
 
 
 def equal_error(likeness: NDArray[np.float64], same: NDArray[np.bool_]) -> float:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.imaging import FloatImage
+from faceswap_pipeline.imaging import FloatImage, grow_mask
 
 Vector = NDArray[np.float64]
 
@@ -77,12 +77,10 @@ def skin_weights(face: NDArray, features: NDArray | None, alpha: NDArray) -> NDA
     All inputs are (H, W) 0..1; `features` is the union of eyes and mouth, None where no such mask exists. The rim
     (a fortieth of the picture) often shows hair or background and is left out.
     """
-    reach = max(1, round(face.shape[0] / 40))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    # A border of 0: where the picture ends there may be anything behind.
-    inner = cv2.erode(face.astype(np.float32), disc, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    weights = inner * alpha
-    return weights if features is None else weights * (1 - cv2.dilate(features.astype(np.float32), disc))
+    rim = max(1, round(face.shape[0] / 40))
+    # Where the picture ends there may be anything behind.
+    weights = grow_mask(face.astype(np.float32), -rim, ends=True) * alpha
+    return weights if features is None else weights * (1 - grow_mask(features.astype(np.float32), rim))
 
 
 def without_beard(image: FloatImage, weights: NDArray, nose: float) -> NDArray[np.float32]:
@@ -95,8 +93,7 @@ def without_beard(image: FloatImage, weights: NDArray, nose: float) -> NDArray[n
     skin = weights[:row] > 0.5
     if not skin.any():
         return weights
-    # Squares are near enough to linear light here, and far quicker.
-    red, green, _ = cv2.split(np.square(image * np.float32(0.5) + np.float32(0.5)) + np.float32(_DARK))
+    red, green, _ = cv2.split(_to_linear(image) + np.float32(_DARK))
     bright = np.float32(0.25) * red + np.float32(0.75) * green
     above = np.stack([(bright * weights)[:row].sum(0), weights[:row].sum(0)])
     reach = round(2.5 * _BESIDE * len(image))

@@ -15,7 +15,6 @@ of Kroeger et al. 2016 ("Fast optical flow using dense inverse search"); a pictu
 light, as in Jobson et al. 1997 ("Properties and performance of a center/surround retinex").
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,10 +25,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceswap_pipeline.backend import cores
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.geometry import compose_matrices, transform_points
-from faceswap_pipeline.imaging import FloatImage, Image, View, blur, resize, to_float, to_uint8, view_matrix, warp
+from faceswap_pipeline.imaging import (
+    FloatImage,
+    Image,
+    View,
+    blur,
+    grow_mask,
+    resize,
+    to_float,
+    to_uint8,
+    view_matrix,
+    warp,
+)
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.records import FaceRecord
 
@@ -260,7 +271,7 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
 
     with (
         progress.phase(f"pictures of {dataset.path.name} for detail", len(records), "faces") as advance,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(cores()) as pool,
     ):
         crops = np.stack(list(pool.map(dataset.crop, records)))
         masks = np.stack(list(pool.map(lambda record: dataset.mask(record, "face"), records)))
@@ -330,9 +341,7 @@ def _coarse(image: FloatImage, nose: float) -> FloatImage:
 
 def _inner(face: Image) -> Image:
     """A mask (D, D) without its rim."""
-    reach = round(_RIM * len(face))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    return np.asarray(cv2.erode(face, disc), np.uint8)
+    return grow_mask(face, -round(_RIM * len(face)))
 
 
 def _compared(image: FloatImage) -> FloatImage:

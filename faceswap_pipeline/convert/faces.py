@@ -5,7 +5,6 @@ Every face is looked at once, by itself (`look`); a frame is painted from its ow
 frames around it (`paint`), so that any stretch of a film can be made alone and gives the same frames.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceswap_pipeline.backend import cores
 from faceswap_pipeline.convert import blend, grain
 from faceswap_pipeline.convert.color import Vector, match_color, measure_skin, skin_weights, without_beard
 from faceswap_pipeline.convert.detail import Album
@@ -121,7 +121,7 @@ class FaceMixer:
         made = self._swapper.swap(np.stack(crops), masks)
         grains = grain.measure_grain([cut.skin for cut in cuts])
         # Each face by itself, on all cores: the network leaves them idle here, and most of the work is OpenCV's.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             found = pool.map(self._look_at, records, crops, masks, made.image, made.alpha[..., 0], grains)
             return {(record.track, record.frame): look for record, look in zip(records, found, strict=True)}
 

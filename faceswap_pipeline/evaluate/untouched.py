@@ -9,7 +9,7 @@ import numpy as np
 from faceswap_pipeline.evaluate.groups import Findings, Group, Series, Subject
 from faceswap_pipeline.evaluate.pairs import FramePair
 from faceswap_pipeline.geometry import invert_matrix
-from faceswap_pipeline.imaging import Image, warp
+from faceswap_pipeline.imaging import Image, grow_mask, warp
 
 MARGIN = 0.04
 """How far beyond the mask a pixel must lie to count as outside, face heights: masks end softly."""
@@ -20,8 +20,7 @@ class Untouched(Group):
 
     def __init__(self, subject: Subject) -> None:
         self._faces = subject.faces
-        radius = round(MARGIN * subject.face_height)
-        self._brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+        self._margin = round(MARGIN * subject.face_height)
         self._outside, self._whole = Series(), Series()
 
     def see_frame(self, pair: FramePair) -> None:
@@ -35,7 +34,7 @@ class Untouched(Group):
         for record in pair.records:
             if not self._faces.has_mask(record, "face"):
                 return
-            mask = cv2.dilate(self._faces.mask(record, "face"), self._brush)
+            mask = grow_mask(self._faces.mask(record, "face"), self._margin)
             outside[warp(mask, invert_matrix(record.matrix), size, "linear", "zero") > 0] = 0
         self._outside.add(pair.index, psnr(pair.source, pair.result, outside))
 

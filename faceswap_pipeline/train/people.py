@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import MeanFace
 from faceswap_pipeline.errors import DatasetError
-from faceswap_pipeline.imaging import margin_size, resize
+from faceswap_pipeline.imaging import grow_mask, margin_size, resize
 from faceswap_pipeline.networks.recipe import NetworkRecipe, TrainRecipe
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.train import rendered
@@ -100,15 +99,13 @@ def cut_rendered(faces: rendered.Faces, mean_face: MeanFace, recipe: NetworkReci
     side = max(width, height)
     matrices = rendered.draw_matrices(mean_face, faces.landmarks, side, None)
     crops = np.empty((len(faces), height, width, 6), np.uint8)
-    rim = round(RIM * side)
-    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1))
     with progress.phase("cutting rendered faces", len(faces), "faces") as advance:
         for index, matrix in enumerate(matrices):
             sample = rendered.cut(faces, index, matrix, side)
             masks = [
                 np.isin(sample.label, group).astype(np.uint8) * 255 for group in (rendered.INNER_FACE, EYES, MOUTH)
             ]
-            masks[1:] = [np.asarray(cv2.dilate(mask, element), np.uint8) for mask in masks[1:]]
+            masks[1:] = [grow_mask(mask, round(RIM * side)) for mask in masks[1:]]
             parts = sample.picture, np.stack(masks, -1)
             crops[index] = np.concatenate([resize(part, (width, height)) for part in parts], -1)
             advance(1)
