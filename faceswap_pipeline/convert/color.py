@@ -24,9 +24,13 @@ _LEAST_WEIGHT = 24.0
 _GAIN = (0.85, 1.15)
 """How far a spread may be pulled: a flat swap must not be blown up into noise."""
 
-_SPREAD_OF_LIGHT = 0.4
-"""Standard deviation of the blur that leaves light and tone and takes features away, share of the picture's side. With
-less of it a beard comes along (docs/results.md)."""
+_SPREAD_OF_LIGHT, _SPREAD_OF_HUE = 0.4, 0.07
+"""Standard deviations of the blurs that leave light and tone and take features away, share of the picture's side: of
+how bright skin is, and of what colour. With less of the first a beard comes along (docs/results.md); with more of the
+second the redder nose and the greyer chin of one face meet those of another, and the chin turns olive."""
+
+_FEW = 0.1
+"""Where the skin nearby weighs no more than this, its hue is half that of the skin further away."""
 
 _BEARD, _HAIR = (0.5, 0.8), (-0.17, 0.0)
 """What lies under the nose is beard below, and skin above these: light as a share of that of the skin above the nose in
@@ -41,6 +45,9 @@ _BESIDE = 0.15
 
 _LIGHT_CELLS = 16
 """Points along a side at which the light is kept; it is smooth."""
+
+_BRIGHTNESS = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""How much linear red, green and blue of sRGB add to brightness (IEC 61966-2-1)."""
 
 _LIGHT_GAIN = (1 / 3, 3.0)
 """How far light may be lowered or raised at one place."""
@@ -139,16 +146,23 @@ def _of_pixels(
 
 
 def _measure_light(image: FloatImage, weights: NDArray) -> Vector:
-    """The skin's mean linear light around each of 16 x 16 places; far from all skin, that of all skin."""
+    """The skin's mean linear light around each of 16 x 16 places, as bright as further around it and of the hue nearby;
+    far from all skin, that of all skin."""
     light, weights = _to_linear(image), weights[..., None].astype(np.float32)
     whole = (light * weights).sum((0, 1)) / weights.sum()
-    # So wide a blur may as well be that of the cells.
+    # So wide blurs may as well be those of the cells.
     cells = cv2.resize(
         np.dstack([light * weights, weights]), (_LIGHT_CELLS, _LIGHT_CELLS), interpolation=cv2.INTER_AREA
     )
-    near = cv2.GaussianBlur(cells, (0, 0), _SPREAD_OF_LIGHT * _LIGHT_CELLS, borderType=cv2.BORDER_REFLECT)
-    faint = np.float32(0.01)
-    return ((near[..., :3] + faint * whole) / (near[..., 3:] + faint)).ravel().astype(np.float64)
+
+    def around(spread: float, beyond: NDArray, few: float) -> NDArray:
+        near = cv2.GaussianBlur(cells, (0, 0), spread * _LIGHT_CELLS, borderType=cv2.BORDER_REFLECT)
+        return (near[..., :3] + np.float32(few) * beyond) / (near[..., 3:] + np.float32(few))
+
+    wide = around(_SPREAD_OF_LIGHT, whole, 0.01)
+    nearby = around(_SPREAD_OF_HUE, wide, _FEW)
+    brightness = [np.maximum(each @ _BRIGHTNESS, 1e-6)[..., None] for each in (wide, nearby)]
+    return (nearby * (brightness[0] / brightness[1])).ravel().astype(np.float64)
 
 
 def _transfer_light(image: FloatImage, own: Vector, wanted: Vector) -> FloatImage:

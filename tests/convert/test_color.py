@@ -96,6 +96,20 @@ def test_light_is_matched_place_by_place(skins):
     assert np.corrcoef(details[0].ravel(), details[1].ravel())[0, 1] > 0.8
 
 
+def test_a_chin_has_the_hue_of_the_old_one(skins):
+    """A face with a greyish chin over one of even colour: what is matched is the tone of each place."""
+    _, dark, weights = skins
+    even = color._to_linear(dark)
+    greyish = even * np.where(np.arange(64)[:, None, None] > 38, [0.75, 1.05, 1.1], [1.1, 0.95, 0.95])
+    wanted = color._from_linear((even * np.array([1.5, 1.3, 1.1], np.float32)).astype(np.float32))
+    got = recolored("light", color._from_linear(greyish.astype(np.float32)), wanted, weights)
+    red_over_green = [
+        (light[44:52, 18:46, 0].mean() / light[44:52, 18:46, 1].mean())
+        for light in map(color._to_linear, (got, wanted))
+    ]
+    assert red_over_green[0] == pytest.approx(red_over_green[1], rel=0.08)
+
+
 def test_light_keeps_what_is_dark_dark(skins):
     """A pupil in a face that is made brighter stays a pupil."""
     _, dark, weights = skins
