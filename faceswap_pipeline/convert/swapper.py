@@ -3,7 +3,6 @@
 In: crops uint8 (N, S, S, 3) of a dataset and the moving-average weights of a run. Out: `SwapOutput`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,6 +65,7 @@ class NetworkSwapper:
         """
         from faceswap_pipeline.backend import compile_inference
         from faceswap_pipeline.networks.autoencoder import (
+            TOWARDS,
             IdentityShift,
             build_decoder,
             build_encoder,
@@ -80,18 +80,19 @@ class NetworkSwapper:
         encoder, decoder = build_encoder(recipe.network), build_decoder(recipe.network, name)
         set_arrays("encoder", encoder.variables, arrays)
         set_arrays(name, decoder.variables, arrays)
-        wanted, encode = Tone.from_json(tone) if tone else None, encoder
-        state = [*encoder.variables, *decoder.variables]
-
-        def draw(encode):
-            return lambda pictures, faces: swap_faces(encode, decoder, pictures, faces, recipe.network, wanted)
-
-        self._own = compile_inference(draw(encoder), state)
+        wanted, state = Tone.from_json(tone) if tone else None, [*encoder.variables, *decoder.variables]
+        shift = None
         if any(name.startswith("shift/") for name in arrays):  # of a run from base weights
             shift = IdentityShift(recipe.network.latent, name="shift")
             set_arrays("shift", shift.variables, arrays)
-            encode, state = shifted_encoder(encoder, shift, person), [*state, *shift.variables]
-        self._infer = compile_inference(draw(encode), state)
+            state += shift.variables
+
+        def draw(pictures, faces, towards):
+            encode = encoder if shift is None else shifted_encoder(encoder, shift, towards)
+            return swap_faces(encode, decoder, pictures, faces, recipe.network, wanted)
+
+        self._infer = compile_inference(draw, state)
+        self._towards = np.float32(TOWARDS[person])
 
     @property
     def resolution(self) -> int:
@@ -105,15 +106,15 @@ class NetworkSwapper:
 
     def swap(self, crops: Image, masks: Image) -> SwapOutput:
         """Other faces for crops uint8 (N, S, S, 3) with face masks (N, S, S), in as many batches as it takes."""
-        out = self._run(self._infer, crops, masks)
+        out = self._run(crops, masks, self._towards)
         return SwapOutput(out[..., :3], out[..., 3:])
 
     def redraw(self, crops: Image, masks: Image) -> FloatImage:
         """The person's own faces by the same decoder, (N, R, R, 3) RGB -1..1, in the tone that `swap` gives."""
-        return self._run(self._own, crops, masks)[..., :3]
+        return self._run(crops, masks, np.float32(0))[..., :3]
 
-    def _run(self, infer: Callable[..., NDArray[np.float32]], crops: Image, masks: Image) -> FloatImage:
-        """What one of the compiled functions makes of crops, (N, R, R, 4)."""
+    def _run(self, crops: Image, masks: Image, towards: np.float32) -> FloatImage:
+        """What the network makes of crops whose codes are moved `towards` the other person's, (N, R, R, 4)."""
         size, view, count = self._network.resolution, self._network.view, len(crops)
         whole = -(-count // self._batch) * self._batch
         pictures, faces = (np.zeros((whole, size, size, channels), np.float32) for channels in (3, 1))
@@ -121,7 +122,7 @@ class NetworkSwapper:
             pictures[index] = to_float(network_view(crop, size, view))
             faces[index] = network_view(mask, size, view)[..., None] / np.float32(255)
         batches = [slice(start, start + self._batch) for start in range(0, whole, self._batch)]
-        made = [infer(pictures[batch], faces[batch]) for batch in batches]
+        made = [self._infer(pictures[batch], faces[batch], towards) for batch in batches]
         return np.concatenate(made)[:count] if made else np.zeros((0, size, size, 4), np.float32)
 
 

@@ -61,7 +61,7 @@ def split_encoder(encoder: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 class IdentityShift(layers.Layer):
-    """Dense codes (B, D) of one person moved to where those of the other lie: `towards` 1 from A to B, -1 back."""
+    """Dense codes (B, D) of one person moved to those of the other: `towards` 1 from A to B, -1 back, 0 not at all."""
 
     def __init__(self, width: int, **settings):
         super().__init__(**settings)
@@ -142,11 +142,11 @@ def swap_faces(
     return ops.concatenate([give_tone(made[..., :3], wanted or tone), made[..., 3:]], axis=-1)
 
 
-def shifted_encoder(encoder: keras.Model, shift: IdentityShift, person: str) -> Any:
-    """Pictures -> code, moved to where the codes of `person`, `a` or `b`, lie; called like an encoder."""
+def shifted_encoder(encoder: keras.Model, shift: IdentityShift, towards: Any) -> Any:
+    """Pictures -> code, moved to the other person's, called like an encoder; `towards` as of `IdentityShift`."""
     to_code, from_code = split_encoder(encoder)
     return lambda pictures, training: from_code(
-        shift(to_code(pictures, training=training), towards=TOWARDS[person]), training=training
+        shift(to_code(pictures, training=training), towards=towards), training=training
     )
 
 

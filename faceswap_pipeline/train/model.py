@@ -267,7 +267,7 @@ class SwapModel:
         if key not in self._swap:
             encoder, decoder = self.average["encoder"], self.average[f"decoder_{person}"]
             network, shift = self.recipe.network, self.average.get("shift") if of != person else None
-            encode = shifted_encoder(encoder, shift, person) if shift else encoder
+            encode = shifted_encoder(encoder, shift, TOWARDS[person]) if shift else encoder
             self._swap[key] = compile_inference(
                 lambda pictures, face: swap_faces(encode, decoder, pictures, face, network, wanted),
                 [*encoder.variables, *decoder.variables, *(shift.variables if shift else [])],

@@ -47,13 +47,13 @@ def test_a_shifted_encoder_moves_the_dense_code_and_back_again():
     encoder, shift = build_encoder(recipe), IdentityShift(recipe.latent, name="shift")
     pictures = np.random.default_rng(3).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
     plain = np.asarray(encoder(pictures))
-    np.testing.assert_allclose(shifted_encoder(encoder, shift, "b")(pictures, training=False), plain, atol=1e-5)
+    np.testing.assert_allclose(shifted_encoder(encoder, shift, 1.0)(pictures, training=False), plain, atol=1e-5)
     way = np.random.default_rng(4).normal(0, 1, recipe.latent).astype(np.float32)
     shift.shift.assign(way)
     to_code, from_code = split_encoder(encoder)
-    for person, sign in (("b", 1), ("a", -1)):
-        moved = shifted_encoder(encoder, shift, person)(pictures, training=False)
-        np.testing.assert_allclose(moved, from_code(np.asarray(to_code(pictures)) + sign * way), atol=1e-4)
+    for towards in (1.0, -1.0):
+        moved = shifted_encoder(encoder, shift, towards)(pictures, training=False)
+        np.testing.assert_allclose(moved, from_code(np.asarray(to_code(pictures)) + towards * way), atol=1e-4)
         assert np.abs(np.asarray(moved) - plain).max() > 0.1
 
 
