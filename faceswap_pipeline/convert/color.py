@@ -49,6 +49,9 @@ _LIGHT_CELLS = 16
 _BRIGHTNESS = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """How much linear red, green and blue of sRGB add to brightness (IEC 61966-2-1)."""
 
+_CURVE_OFFSET, _CURVE_START = 0.055, 0.04045
+"""sRGB's curve, of values 0..1: what is added before the power of 2.4 is taken, and where it begins (IEC 61966-2-1)."""
+
 _LIGHT_GAIN = (1 / 3, 3.0)
 """How far light may be lowered or raised at one place."""
 
@@ -174,21 +177,20 @@ def _transfer_light(image: FloatImage, own: Vector, wanted: Vector) -> FloatImag
     """
     gain = np.clip((wanted + _DARK) / (own + _DARK), *_LIGHT_GAIN).reshape(_LIGHT_CELLS, _LIGHT_CELLS, 3)
     size = (image.shape[1], image.shape[0])
-    return _from_linear(_to_linear(image) * cv2.resize(gain.astype(np.float32), size, interpolation=cv2.INTER_CUBIC))
+    # c * ((v + 0.055) / 1.055)^2.4 is the same curve at c^(1/2.4) * (v + 0.055): no power has to be taken of a pixel.
+    factor = cv2.resize((gain ** (1 / 2.4)).astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+    lit = cv2.multiply(image + np.float32(1 + 2 * _CURVE_OFFSET), factor) - np.float32(1 + 2 * _CURVE_OFFSET)
+    black = image <= np.float32(2 * _CURVE_START - 1)  # where the curve is a line
+    lit[black] = (image[black] + 1) * factor[black] ** np.float32(2.4) - 1
+    return np.clip(lit, -1, 1)
 
 
 def _to_linear(image: FloatImage) -> FloatImage:
     """RGB -1..1 with sRGB's curve -> linear light 0..1."""
     value = (np.clip(image, -1, 1) + 1) * np.float32(0.5)
-    curved = cv2.pow((value + np.float32(0.055)) * np.float32(1 / 1.055), 2.4)  # a fifth of numpy's time
-    return np.where(value <= 0.04045, value * np.float32(1 / 12.92), curved)
-
-
-def _from_linear(light: FloatImage) -> FloatImage:
-    """The inverse, clipped to what sRGB holds."""
-    light = np.clip(light, 0, 1)
-    curved = cv2.pow(np.maximum(light, np.float32(1e-9)), 1 / 2.4) * np.float32(1.055) - np.float32(0.055)
-    return np.where(light <= 0.0031308, light * np.float32(12.92), curved) * np.float32(2) - np.float32(1)
+    raised = (value + np.float32(_CURVE_OFFSET)) * np.float32(1 / (1 + _CURVE_OFFSET))
+    curved = cv2.pow(raised, 2.4)  # a fifth of numpy's time
+    return np.where(value <= _CURVE_START, value * np.float32(1 / 12.92), curved)
 
 
 def _share(values: Any, limits: tuple[float, float]) -> NDArray:

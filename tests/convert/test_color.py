@@ -18,6 +18,13 @@ def skins():
     return light, dark, weights
 
 
+def from_linear(light):
+    """Linear light 0..1 -> RGB -1..1 with sRGB's curve."""
+    light = np.clip(light, 0, 1)
+    curved = 1.055 * light ** (1 / 2.4) - 0.055
+    return (np.where(light <= 0.0031308, 12.92 * light, curved) * 2 - 1).astype(np.float32)
+
+
 def moments(image, weights):
     pixels = color.to_lab(image)[weights > 0]
     return pixels.mean(0), pixels.std(0), np.cov(pixels.T)
@@ -101,13 +108,24 @@ def test_a_chin_has_the_hue_of_the_old_one(skins):
     _, dark, weights = skins
     even = color._to_linear(dark)
     greyish = even * np.where(np.arange(64)[:, None, None] > 38, [0.75, 1.05, 1.1], [1.1, 0.95, 0.95])
-    wanted = color._from_linear((even * np.array([1.5, 1.3, 1.1], np.float32)).astype(np.float32))
-    got = recolored("light", color._from_linear(greyish.astype(np.float32)), wanted, weights)
+    wanted = from_linear((even * np.array([1.5, 1.3, 1.1], np.float32)).astype(np.float32))
+    got = recolored("light", from_linear(greyish.astype(np.float32)), wanted, weights)
     red_over_green = [
         (light[44:52, 18:46, 0].mean() / light[44:52, 18:46, 1].mean())
         for light in map(color._to_linear, (got, wanted))
     ]
     assert red_over_green[0] == pytest.approx(red_over_green[1], rel=0.08)
+
+
+@pytest.mark.parametrize("factor", [0.4, 0.8, 1.5, 2.5])
+def test_light_is_a_factor_on_linear_light(factor):
+    """To two levels and a half of 255 in the darkest tones, where the curve is a line; elsewhere exactly."""
+    shades = np.linspace(-1, 1, 64, dtype=np.float32)[:, None, None] * np.ones((1, 64, 3), np.float32)
+    even = np.full((64, 64, 3), 0.1, np.float32)
+    measured = color.measure_skin("light", even, np.ones((64, 64), np.float32))
+    wanted = measured * factor + color._DARK * (factor - 1)
+    got = color.match_color("light", shades, measured, wanted)
+    assert np.abs(got - from_linear(color._to_linear(shades) * factor)).max() < 2.5 / 127.5
 
 
 def test_light_keeps_what_is_dark_dark(skins):
@@ -125,7 +143,7 @@ def bearded(skin):
     hair = np.array([0.06, 0.06, 0.05], np.float32) * np.random.default_rng(6).normal(1, 0.4, (64, 64, 1)).clip(0)
     light = color._to_linear(skin)
     light[34:] = 0.1 * light[34:] + 0.9 * hair[34:]
-    return color._from_linear(light.astype(np.float32))
+    return from_linear(light.astype(np.float32))
 
 
 def chin_and_forehead(image):
@@ -154,7 +172,7 @@ def test_a_chin_in_the_shade_is_no_beard(skins):
     """Light from the side leaves chin and cheek of one half dark: all of it is skin."""
     skin, _, weights = skins
     side = np.linspace(0.15, 1, 64, dtype=np.float32)[None, :, None]
-    shaded = color._from_linear(color._to_linear(skin) * side)
+    shaded = from_linear(color._to_linear(skin) * side)
     kept = color.without_beard(shaded, weights, 32.0)
     assert kept.sum() > 0.97 * weights.sum() and (kept <= weights).all()
 
