@@ -59,9 +59,9 @@ _BANDS = (0.02, 0.012)
 the nose's tip and below: a mouth has more shapes than there are pictures of it, and the network's is to stay."""
 _TONE_BAND = 0.04
 """The same for colour without luma: a network's irises have some of the old person's colour."""
-_RIM = 0.02
-"""How much of a picture's face along its border is left out, share of the side: a jaw's bright edge would be drawn
-across the broader jaw of another."""
+_RIMS = (0.02, 0.07)
+"""How much of a picture's face along its border is left out, share of the side, above the nose's tip and below: a jaw's
+edge, or a strand of hair beside it, would be drawn as a line across the broader jaw of another."""
 _TRUST = 0.2
 """Difference of the coarse colours, light aside, at which a third of the fine band is taken: who never opened the mouth
 so far has no picture of it."""
@@ -264,7 +264,7 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         light = resize(_light(small, _LIGHT_OF_FINE), (side, side))[..., None]
         fine = to_uint8((picture - coarse) * gain / light / _MOST)
         return (
-            np.dstack([fine, blur(_inner(face), _BANDS[0] * side)]),
+            np.dstack([fine, blur(_inner(face, nose), _BANDS[0] * side)]),
             _coarse(_without_light(small), nose),
             _grey(small),
         )
@@ -339,9 +339,10 @@ def _coarse(image: FloatImage, nose: float) -> FloatImage:
     return below + _above(nose, side) * (above - below) + blur(image - luma[..., None], _TONE_BAND * side)
 
 
-def _inner(face: Image) -> Image:
+def _inner(face: Image, nose: float) -> Image:
     """A mask (D, D) without its rim."""
-    return grow_mask(face, -round(_RIM * len(face)))
+    above, below = (grow_mask(face, -round(rim * len(face))) for rim in _RIMS)
+    return np.where(_above(nose, len(face))[..., 0] > 0.5, above, below)
 
 
 def _compared(image: FloatImage) -> FloatImage:

@@ -107,6 +107,31 @@ def test_a_light_from_one_side_changes_neither_the_mouth_nor_where_things_are(al
     assert error(album.add_detail(drawn, 1.0, POSE), truth) < 0.6 * error(album.add_detail(drawn, 0.0, POSE), truth)
 
 
+def test_hair_beside_the_jaw_draws_no_line(folder):
+    """A face's mask is never exact: some of what lies behind the jaw is in it."""
+    with FaceDataset.open(folder) as dataset:
+        clean = dataset.crop
+
+        def with_strand(record):
+            crop = clean(record).copy()
+            cv2.ellipse(crop, (96, 96), (54, 64), 0, 20, 160, (30, 20, 20), 2)
+            return crop
+
+        dataset.crop = with_strand
+        made = detail.make_album(dataset, Blurring(), Progress())
+    assert made is not None
+    plain = draw_face(0.44)
+    got = made.add_detail(Blurring().draw(plain), 1.0, POSE)
+    jaw = np.zeros((CROP, CROP), np.uint8)
+    cv2.ellipse(jaw, (96, 96), (46, 56), 0, 20, 160, 255, 10)
+    assert (
+        np.abs(got - seen(plain, made))[
+            cv2.warpAffine(jaw, made.matrix(CROP, Blurring().view), got.shape[:2]) > 0
+        ].max()
+        < 0.06
+    )
+
+
 def test_what_no_picture_is_like_stays_as_it_is_drawn(album):
     crop = draw_face(0.5)
     cv2.rectangle(crop, (60, 105), (135, 150), (20, 20, 220), -1)
