@@ -254,13 +254,26 @@ class FaceDetector:
         boxes: list[list[NDArray]] = [[] for _ in pyramids]
         scores: list[list[NDArray]] = [[] for _ in pyramids]
         sizes = pyramid_sizes(width, height, self.min_face)
-        levels = [np.stack([pyramid.resized(*size) for pyramid in pyramids]) for size in sizes]
-        levels = [np.concatenate([level, np.repeat(level[-1:], padded - count, 0)]) for level in levels]
-        for size, (level_scores, level_shifts) in zip(sizes, map(self._networks.proposal, levels), strict=True):
+        if not sizes:
+            return [np.zeros((0, 4)) for _ in pyramids]
+        # All sizes in one picture: the small ones are hardly worth a call each, and only one shape is compiled. A
+        # window that lies on two of them is nobody's.
+        (places, whole), stride = packed(sizes), networks.PROPOSAL_STRIDE
+        sheets = np.zeros((padded, whole[1], whole[0], 3), np.uint8)
+        for (x, y), size in zip(places, sizes, strict=True):
+            for index, pyramid in enumerate(pyramids):
+                sheets[index, y : y + size[1], x : x + size[0]] = pyramid.resized(*size)
+        all_scores, all_shifts = self._networks.proposal(sheets)
+        for (x, y), size in zip(places, sizes, strict=True):
             ratio = np.array([width / size[0], height / size[1]] * 2)
+            rows, columns = (
+                slice(start // stride, (start + side - networks.PROPOSAL_CELL) // stride + 1)
+                for start, side in ((y, size[1]), (x, size[0]))
+            )
+            level_scores, level_shifts = all_scores[:, rows, columns], all_shifts[:, rows, columns]
             for index in range(count):
                 rows, columns = np.nonzero(level_scores[index] > PROPOSAL_SCORE)
-                corner = np.stack([columns, rows], 1) * float(networks.PROPOSAL_STRIDE)
+                corner = np.stack([columns, rows], 1) * float(stride)
                 cells = np.concatenate([corner, corner + networks.PROPOSAL_CELL], 1)
                 moved = (cells + level_shifts[index, rows, columns] * networks.PROPOSAL_CELL) * ratio - 0.5
                 values = level_scores[index, rows, columns]
@@ -334,6 +347,28 @@ def pyramid_sizes(width: int, height: int, min_face: float) -> list[tuple[int, i
         sizes.append((2 * round(width * scale / 2), 2 * round(height * scale / 2)))
         scale *= PYRAMID_FACTOR
     return sizes
+
+
+def packed(sizes: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """Where rectangles of `sizes` (width, height), the largest first, lie without overlap in one as wide as the first.
+
+    Returns the place (x, y) of each and the size of the whole. Each is put as high up as it goes, then as far left.
+    """
+    placed: list[tuple[int, int, int, int]] = []
+    for width, height in sizes:
+        free = (
+            (y, x)
+            for x in {0, *(right for _, _, right, _ in placed)}
+            for y in {0, *(bottom for _, _, _, bottom in placed)}
+            if x + width <= sizes[0][0]
+            and all(
+                x >= right or x + width <= left or y >= bottom or y + height <= top
+                for left, top, right, bottom in placed
+            )
+        )
+        y, x = min(free)
+        placed.append((x, y, x + width, y + height))
+    return [(x, y) for x, y, _, _ in placed], (sizes[0][0], max(bottom for *_, bottom in placed))
 
 
 def square_boxes(boxes: ArrayLike) -> NDArray[np.float64]:

@@ -90,6 +90,32 @@ def test_smallest_face_is_a_share_of_the_short_side():
     assert min(sizes[-1]) >= 12
 
 
+@pytest.mark.parametrize(("width", "height", "min_face"), [(1280, 720, 0.05), (405, 720, 0.02), (64, 64, 0.3)])
+def test_all_sizes_fit_into_one_picture(width, height, min_face):
+    sizes = cascade.pyramid_sizes(width, height, min_face)
+    places, (whole_width, whole_height) = cascade.packed(sizes)
+    taken = np.zeros((whole_height, whole_width), int)
+    for (x, y), (wide, high) in zip(places, sizes, strict=True):
+        assert x % 2 == y % 2 == 0, "the first network steps by two pixels"
+        assert x + wide <= whole_width and y + high <= whole_height
+        taken[y : y + high, x : x + wide] += 1
+    assert taken.max() == 1 and taken.mean() > 0.8
+
+
+def test_a_small_face_is_proposed_where_it_is(detector, pair_frames):
+    """Whichever of the sizes in one picture it is found at."""
+    picture = pair_frames[0]
+    box = detector.detect([picture])[0][0].box
+    for shrink in (1.0, 0.5, 0.25):
+        small = np.full_like(picture, 127)
+        size = (round(picture.shape[1] * shrink), round(picture.shape[0] * shrink))
+        small[-size[1] :, -size[0] :] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        offset = np.array(picture.shape[1::-1]) - size
+        wanted = box.reshape(2, 2) * shrink + offset
+        (found,) = detector.detect([small])
+        assert len(found) == 1 and box_iou(found[0].box, wanted.reshape(4))[0, 0] > 0.7
+
+
 def test_small_and_flat_pictures_hold_no_face(detector):
     assert detector.detect([np.full((30, 40, 3), 90, np.uint8)]) == [[]]
     assert detector.detect([np.zeros((8, 8, 3), np.uint8)]) == [[]]
