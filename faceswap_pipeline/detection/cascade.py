@@ -266,11 +266,11 @@ class FaceDetector:
         all_scores, all_shifts = self._networks.proposal(sheets)
         for (x, y), size in zip(places, sizes, strict=True):
             ratio = np.array([width / size[0], height / size[1]] * 2)
-            rows, columns = (
+            own = [
                 slice(start // stride, (start + side - networks.PROPOSAL_CELL) // stride + 1)
                 for start, side in ((y, size[1]), (x, size[0]))
-            )
-            level_scores, level_shifts = all_scores[:, rows, columns], all_shifts[:, rows, columns]
+            ]
+            level_scores, level_shifts = all_scores[:, *own], all_shifts[:, *own]
             for index in range(count):
                 rows, columns = np.nonzero(level_scores[index] > PROPOSAL_SCORE)
                 corner = np.stack([columns, rows], 1) * float(stride)
