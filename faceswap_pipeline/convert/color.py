@@ -179,7 +179,8 @@ def _transfer_light(image: FloatImage, own: Vector, wanted: Vector) -> FloatImag
     size = (image.shape[1], image.shape[0])
     # c * ((v + 0.055) / 1.055)^2.4 is the same curve at c^(1/2.4) * (v + 0.055): no power has to be taken of a pixel.
     factor = cv2.resize((gain ** (1 / 2.4)).astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
-    lit = cv2.multiply(image + np.float32(1 + 2 * _CURVE_OFFSET), factor) - np.float32(1 + 2 * _CURVE_OFFSET)
+    offset = np.float32(1 + 2 * _CURVE_OFFSET)  # of values -1..1
+    lit = cv2.multiply(image + offset, factor) - offset
     black = image <= np.float32(2 * _CURVE_START - 1)  # where the curve is a line
     lit[black] = (image[black] + 1) * factor[black] ** np.float32(2.4) - 1
     return np.clip(lit, -1, 1)

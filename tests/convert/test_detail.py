@@ -124,12 +124,8 @@ def test_hair_beside_the_jaw_draws_no_line(folder):
     got = made.add_detail(Blurring().draw(plain), 1.0, POSE)
     jaw = np.zeros((CROP, CROP), np.uint8)
     cv2.ellipse(jaw, (96, 96), (46, 56), 0, 20, 160, 255, 10)
-    assert (
-        np.abs(got - seen(plain, made))[
-            cv2.warpAffine(jaw, made.matrix(CROP, Blurring().view), got.shape[:2]) > 0
-        ].max()
-        < 0.06
-    )
+    near_jaw = cv2.warpAffine(jaw, made.matrix(CROP, Blurring().view), got.shape[:2]) > 0
+    assert np.abs(got - seen(plain, made))[near_jaw].max() < 0.06
 
 
 def test_what_no_picture_is_like_stays_as_it_is_drawn(album):
