@@ -51,15 +51,15 @@ def our_step(recipe: Recipe, adversarial: bool = False, performed: int = 0) -> C
 
 
 def bare_pass(recipe: Recipe) -> Callable[[int], Any]:
-    """Forward and backward through encoder and decoders, on a resident batch."""
+    """Forward and backward through encoder and decoders, on a resident batch, colours and mask."""
     model, size = SwapModel(recipe, 1), recipe.network.resolution
     random = np.random.default_rng(0)
-    shape = (recipe.train.batch, size, size, 3)
-    pictures = {person: random.uniform(-1, 1, shape).astype(np.float32) for person in PERSONS}
+    shape = (recipe.train.batch, size, size, 4)
+    wanted = {person: random.uniform(-1, 1, shape).astype(np.float32) for person in PERSONS}
 
     def loss() -> Any:
-        made = [model.generator[f"decoder_{p}"](model.generator["encoder"](pictures[p])) for p in PERSONS]
-        parts = [keras.ops.mean(keras.ops.abs(m[..., :3] - pictures[p])) for m, p in zip(made, PERSONS, strict=True)]
+        made = [model.generator[f"decoder_{p}"](model.generator["encoder"](wanted[p][..., :3])) for p in PERSONS]
+        parts = [keras.ops.mean(keras.ops.abs(m - wanted[p])) for m, p in zip(made, PERSONS, strict=True)]
         return sum(parts), parts[0]
 
     def bare() -> Any:

@@ -165,13 +165,23 @@ def attend(x, sides: tuple[int, ...]):
     return SelfAttention(name=f"attention_{x.shape[1]}")(x) if x.shape[1] in sides else x
 
 
+def colors_and_alpha(made: Any) -> tuple[Any, Any]:
+    """A decoder's pictures (B, R, R, 4) in two: colours and mask.
+
+    Split, not sliced: the gradient of a slice takes TensorFlow as long as a convolution.
+    """
+    colors, alpha = ops.split(made, [3], axis=-1)
+    return colors, alpha
+
+
 class ColorsAndAlpha(layers.Layer):
     """(B, R, R, 3 or 4) -> (B, R, R, 4): tanh on the colours; sigmoid on the fourth channel, 1 where there is none."""
 
     def call(self, x):
-        colors = ops.tanh(x[..., :3])
-        alpha = ops.sigmoid(x[..., 3:]) if x.shape[-1] == 4 else ops.ones_like(colors[..., :1])
-        return ops.concatenate([colors, alpha], axis=-1)
+        if x.shape[-1] == 3:
+            return ops.concatenate([ops.tanh(x), ops.ones_like(x[..., :1])], axis=-1)
+        colors, alpha = colors_and_alpha(x)
+        return ops.concatenate([ops.tanh(colors), ops.sigmoid(alpha)], axis=-1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:3], 4)

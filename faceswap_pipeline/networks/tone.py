@@ -35,11 +35,11 @@ class Tone(NamedTuple):
         return cls(*(np.reshape(values[name], (1, 1, 1, 3)).astype(np.float32) for name in cls._fields))
 
 
-def face_tone(pictures: Any, face: Any, axis: tuple[int, int] = (1, 2)) -> Tone:
-    """The tone inside the faces; `axis` are height's and width's, where pictures are planes."""
-    weights = face / (ops.sum(face, axis=axis, keepdims=True) + 1e-3)
-    mean = ops.sum(pictures * weights, axis=axis, keepdims=True)
-    variance = ops.sum((pictures - mean) ** 2 * weights, axis=axis, keepdims=True)
+def face_tone(pictures: Any, face: Any) -> Tone:
+    """The tone inside the faces."""
+    weights = face / (ops.sum(face, axis=(1, 2), keepdims=True) + 1e-3)
+    mean = ops.sum(pictures * weights, axis=(1, 2), keepdims=True)
+    variance = ops.sum((pictures - mean) ** 2 * weights, axis=(1, 2), keepdims=True)
     return Tone(mean, ops.sqrt(variance + LEAST_SPREAD**2))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from faceswap_pipeline.backend import fused
 from faceswap_pipeline.networks.autoencoder import encoder_input
 from faceswap_pipeline.networks.recipe import NetworkRecipe, TrainRecipe
 from faceswap_pipeline.networks.tone import face_tone, take_tone
@@ -94,37 +95,37 @@ def apply(crops: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> Batch:
 
     With `target` (B,) among what was drawn, the target is another crop than the input: another person's.
     """
-    # As planes (B, C, R, R) colours and tones are long rows, which is a third quicker on a CPU.
-    resolution = recipe.resolution
     shown = ops.take(crops, drawn["index"], axis=0)
     wanted = ops.take(crops, drawn["target"], axis=0) if "target" in drawn else shown
-    places, bent = view_places(drawn["matrix"], drawn["displacement"], resolution, shown.shape[1:3])
-    clear, distorted = (planes(sample(*each)) for each in ((wanted, places), (shown, bent)))
-    gain, offset = drawn["gain"][:, :, None, None], drawn["offset"][:, :, None, None]
+    # Two programs: in one, XLA would sample anew for each use of what is sampled.
+    views = fused(_views)(wanted, shown, drawn["matrix"], drawn["displacement"], recipe.resolution)
+    parts = fused(_pictures)(*views, drawn, recipe)
+    return Batch(*parts, mix=drawn["mix"][:, None, None, None])
+
+
+def _views(wanted: Any, shown: Any, matrix: Any, displacement: Any, resolution: int) -> tuple[Any, Any]:
+    """Views 0..255: of `wanted` as they are, (B, R, R, 6); of `shown` warped, with the face mask only, (B, R, R, 4)."""
+    places, bent = view_places(matrix, displacement, resolution, shown.shape[1:3])
+    return sample(wanted, places), sample(shown, bent)[..., :4]
+
+
+def _pictures(clear: Any, distorted: Any, drawn: dict[str, Any], recipe: NetworkRecipe) -> tuple[Any, ...]:
+    """What `_views` gave, 0..255, as the first parts of a `Batch`."""
+    gain, offset = drawn["gain"][:, None, None], drawn["offset"][:, None, None]
     recolor = lambda picture: ops.clip(picture * (gain / 127.5) + (offset - gain), -1, 1)  # noqa: E731
-    masks = clear[:, 3:] / 255
-    seen, target = recolor(distorted[:, :3]), recolor(clear[:, :3])
-    seen = planes(degrade(pixels(seen), drawn)) if "blur" in drawn else seen
-    seen_face = distorted[:, 3:4] / 255
+    masks, seen_face = clear[..., 3:] / 255, distorted[..., 3:] / 255
+    seen, target = recolor(distorted[..., :3]), recolor(clear[..., :3])
+    seen = degrade(seen, drawn) if "blur" in drawn else seen
     if recipe.tone_free:
-        tone = face_tone(target, masks[:, :1], axis=(2, 3))
+        tone = face_tone(target, masks[..., :1])
         target = take_tone(target, tone)
-        seen = take_tone(seen, face_tone(seen, seen_face, axis=(2, 3)) if "target" in drawn else tone)
-    seen = encoder_input(seen, seen_face, recipe)
-    mix = drawn["mix"][:, None, None, None]
-    parts = (seen, target, masks[:, :1], masks[:, 1:2], masks[:, 2:])
-    warped, target, face, eyes, mouth = (pixels(part) for part in parts)
-    return Batch(warped, target, face, eyes, mouth, mix)
+        seen = take_tone(seen, face_tone(seen, seen_face) if "target" in drawn else tone)
+    return encoder_input(seen, seen_face, recipe), target, masks[..., :1], masks[..., 1:2], masks[..., 2:]
 
 
 def planes(pictures: Any) -> Any:
     """(B, H, W, C) as (B, C, H, W)."""
     return ops.transpose(pictures, (0, 3, 1, 2))
-
-
-def pixels(pictures: Any) -> Any:
-    """(B, C, H, W) as (B, H, W, C)."""
-    return ops.transpose(pictures, (0, 2, 3, 1))
 
 
 def view_places(matrix: Any, displacement: Any, resolution: int, shape: Sequence[int]) -> tuple[Any, Any]:
@@ -153,8 +154,8 @@ def sample(images: Any, places: Any) -> Any:
     share = places - corner
     x, y = ops.unstack(ops.cast(corner, "int32"), 2, axis=1)
     first = ops.reshape(ops.arange(batch, dtype="int32") * (height * width), (-1, 1, 1)) + y * width + x
-    flat = ops.reshape(ops.cast(images, "float32"), (-1, channels))
-    at = lambda step: ops.take(flat, first + step, axis=0)  # noqa: E731
+    flat = ops.reshape(images, (-1, channels))
+    at = lambda step: ops.cast(ops.take(flat, first + step, axis=0), "float32")  # noqa: E731
     right, below = share[:, 0, ..., None], share[:, 1, ..., None]
     upper = at(0) + (at(1) - at(0)) * right
     lower = at(width) + (at(width + 1) - at(width)) * right

@@ -28,9 +28,9 @@ def gradients(loss: LossFunction, variables: Sequence[Any], state: Sequence[Any]
 def clipped(found: list[Any], limit: float) -> tuple[list[Any], Any]:
     """Gradients scaled down to a joint norm of at most `limit`, and the norm they had."""
     found = [ops.convert_to_tensor(gradient) for gradient in found]
-    norm = ops.sqrt(sum(ops.sum(gradient * gradient) for gradient in found))
-    scale = ops.minimum(1.0, limit / (norm + 1e-12))
-    return [gradient * scale for gradient in found], norm
+    norm = ops.sqrt(sum(_SQUARES[backend_name()](gradient) for gradient in found))
+    # Most steps have nothing to scale, and leave the gradients where they are.
+    return ops.cond(norm > limit, lambda: [each * (limit / norm) for each in found], lambda: found), norm
 
 
 class Adam:
@@ -124,5 +124,16 @@ def _move_with_jax(weight, moments, gradient, rate, powers, constants) -> None:
     weight.assign(weight - length * mean / (ops.sqrt(square) + epsilon))
 
 
+def _squares_with_tensorflow(values) -> Any:
+    import tensorflow as tf
+
+    return 2 * tf.nn.l2_loss(values)  # one operation that writes nothing of their size
+
+
+def _squares_with_jax(values) -> Any:
+    return ops.sum(values * values)
+
+
 _TAKE = {"tensorflow": _with_tensorflow, "jax": _with_jax}
 _MOVE = {"tensorflow": _move_with_tensorflow, "jax": _move_with_jax}
+_SQUARES = {"tensorflow": _squares_with_tensorflow, "jax": _squares_with_jax}

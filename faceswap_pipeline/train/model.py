@@ -20,6 +20,7 @@ from faceswap_pipeline.networks.autoencoder import (
     build_decoder,
     build_encoder,
     build_reader,
+    colors_and_alpha,
     encoder_input,
     shifted_encoder,
     split_encoder,
@@ -202,7 +203,7 @@ class SwapModel:
             parts = losses.reconstruction_terms(made[person], batch, weight)
             terms |= {f"{name}_{person}": term for name, term in parts.items()}
             if self._features:
-                seen = perceptual_error(self._features, made[person][..., :3], batch.target, batch.face)
+                seen = perceptual_error(self._features, colors_and_alpha(made[person])[0], batch.target, batch.face)
                 terms[f"perceptual_{person}"] = weight.perceptual * seen
             if composed:
                 pictures = ops.concatenate([composed[person], batch.warped], -1)
@@ -225,7 +226,7 @@ class SwapModel:
             batch, count = batches[person], max(1, self.recipe.train.batch // 2)
             dense = codes[person].dense[:count]
             moved = self._from_code(self.shift["shift"](dense, towards=TOWARDS[other]))
-            swapped = self.generator[f"decoder_{other}"](moved)[..., :3]
+            swapped, _ = colors_and_alpha(self.generator[f"decoder_{other}"](moved))
             again = self._to_code(encoder_input(swapped, batch.face[:count], self.recipe.network))
             wanted = read(ops.stop_gradient(dense))
             terms[f"performance_{person}"] = self.recipe.loss.performance * ops.mean((read(again) - wanted) ** 2)
@@ -238,7 +239,8 @@ class SwapModel:
         """
         out = {}
         for person in PERSONS:
-            colors, alpha = made[person][..., :3], ops.stop_gradient(made[person][..., 3:])
+            colors, alpha = colors_and_alpha(made[person])
+            alpha = ops.stop_gradient(alpha)
             out[person] = alpha * colors + (1 - alpha) * batches[person].target
         return out
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from faceswap_pipeline import backend
+from faceswap_pipeline.backend import compile_step
 from faceswap_pipeline.networks.recipe import LossRecipe, NetworkRecipe, TrainRecipe
 from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Statistics
@@ -222,6 +224,18 @@ def test_adam_does_what_keras_does_and_keeps_the_same():
         assert mine.dtype == known.dtype
         # 1 - 0.999 as float32 is 5e-5 off, and Keras takes it before rounding.
         np.testing.assert_allclose(mine.numpy(), known.numpy(), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("xla", [True, False])
+def test_a_compiled_batch_is_the_same_batch(monkeypatch, xla):
+    monkeypatch.setattr(backend, "_has_xla", lambda: xla)
+    crops = np.random.default_rng(2).integers(0, 256, (6, M, M, 6), dtype=np.uint8)
+    looks = replace(network(face_only=True), tone_free=True)
+    drawn = augment.draw(3, 7, "a", statistics(), statistics(), TrainRecipe(batch=3, warp=0.05), looks)
+    drawn |= {"target": np.int32([1, 4, 2])}
+    compiled = compile_step(lambda drawn: tuple(augment.apply(crops, drawn, looks)), [])
+    for one, other in zip(compiled(drawn), augment.apply(crops, drawn, looks), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_a_weight_with_a_share_of_the_rate_moves_by_that_share():
