@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.backend import memory_bytes, share_cores
+from faceswap_pipeline.backend import share_cores
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.imaging import Image, network_view, to_float, to_uint8, warp
+from faceswap_pipeline.machine import memory_bytes
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.train.augment import Batch

@@ -9,11 +9,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+
+from faceswap_pipeline.machine import cores
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,6 @@ def share_cores() -> None:
     with contextlib.suppress(RuntimeError):  # it already computes: as it is, only slower
         tf.config.threading.set_inter_op_parallelism_threads(3)
         tf.config.threading.set_intra_op_parallelism_threads(max(1, cores() // 2))
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compile_inference(
@@ -184,18 +180,6 @@ def _to_numpy(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(_to_numpy(item) for item in value)
     return np.asarray(value)  # the backend's own memory; Keras would copy it
-
-
-def memory_bytes() -> float:
-    """Main memory of this machine in bytes, or what a container's limit leaves of it."""
-    limits = []
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = Path(path).read_text().strip() if Path(path).is_file() else ""
-        if text.isdigit():
-            limits.append(float(text))
-    if hasattr(os, "sysconf"):
-        limits.append(float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES"))
-    return min(limits, default=8e9)
 
 
 def value_of(variable: Any) -> np.ndarray:

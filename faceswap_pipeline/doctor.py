@@ -17,6 +17,7 @@ from pathlib import Path
 
 from faceswap_pipeline import resources
 from faceswap_pipeline.errors import SwapError
+from faceswap_pipeline.machine import cores, memory_bytes
 
 PACKAGE = "faceswap-pipeline"
 LEAST_MEMORY, LEAST_DISK = 4e9, 2e9
@@ -141,8 +142,6 @@ def _weights() -> Finding:
 
 
 def _memory() -> Finding:
-    from faceswap_pipeline.backend import cores, memory_bytes
-
     found = memory_bytes()
     remedy = "" if found >= LEAST_MEMORY else f"close other programs; {LEAST_MEMORY / 1e9:.0f} GB are advised"
     return Finding("memory", f"{found / 1e9:.1f} GB, {cores()} cores", remedy)
@@ -182,7 +181,7 @@ def _sample(path: Path, frames: int, rate: float, folder: Path) -> Iterator[Find
 
 def _training_memory(frames: int) -> Iterator[Finding]:
     """What a step of each recipe takes here, measured in a process of its own, and the faces beside it."""
-    from faceswap_pipeline.backend import find_device, memory_bytes
+    from faceswap_pipeline.backend import find_device
 
     limit = memory_bytes()
     for name in RECIPES[find_device().kind]:

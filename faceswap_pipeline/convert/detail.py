@@ -25,7 +25,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.backend import cores
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.geometry import compose_matrices, transform_points
@@ -41,6 +40,7 @@ from faceswap_pipeline.imaging import (
     view_matrix,
     warp,
 )
+from faceswap_pipeline.machine import cores
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.records import FaceRecord
 
@@ -254,12 +254,14 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     to_side = _to_side(size, resolution, view, side)
     weights, nose = _parts_of_face(dataset, records, view_matrix(size, _COMPARED_SIDE, view))
 
+    def read(record: FaceRecord) -> tuple[Image, Image]:
+        return dataset.crop(record), dataset.mask(record, "face")
+
     def leaf(crop: Image, mask: Image, drawing: FloatImage) -> tuple[Image, FloatImage, Image]:
         """One picture's rows of `fine`, `coarse` and `grey`."""
         picture = to_float(warp(crop, to_side, (side, side), "cubic", "replicate"))
-        face = warp(mask, to_side, (side, side), "linear", "zero")
-        large, coarse, inside = resize(drawing, (side, side)), _coarse(picture, nose), face > 127
-        gain = (large[inside].std(0) + 0.01) / (coarse[inside].std(0) + 0.01) if inside.any() else 1.0
+        face, coarse = warp(mask, to_side, (side, side), "linear", "zero"), _coarse(picture, nose)
+        gain = _spread(resize(drawing, (side, side)), face) / _spread(coarse, face)
         small = resize(drawing, (_FLOW_SIDE, _FLOW_SIDE))
         light = resize(_light(small, _LIGHT_OF_FINE), (side, side))[..., None]
         fine = to_uint8((picture - coarse) * gain / light / _MOST)
@@ -273,8 +275,10 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         progress.phase(f"pictures of {dataset.path.name} for detail", len(records), "faces") as advance,
         ThreadPoolExecutor(cores()) as pool,
     ):
-        crops = np.stack(list(pool.map(dataset.crop, records)))
-        masks = np.stack(list(pool.map(lambda record: dataset.mask(record, "face"), records)))
+        reading = pool.map(read, records)
+        first = next(reading)
+        swapper.redraw(*(part[None] for part in first))  # the network loads while the other pictures are read
+        crops, masks = (np.stack(part) for part in zip(first, *reading, strict=True))
         drawn = swapper.redraw(crops, masks)
         parts = []
         for part in pool.map(leaf, crops, masks, drawn):
@@ -285,6 +289,12 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     weighted = np.stack([(_compared(drawing) * roots).reshape(len(roots), -1) for drawing in drawn], 1)
     poses = np.array([[record.yaw, record.pitch] for record in records], np.float32)
     return Album(fine, coarse, grey, weighted, roots, poses, nose, resolution)
+
+
+def _spread(image: FloatImage, face: Image) -> NDArray[np.float32]:
+    """Deviation of each channel inside a face (D, D), (3,); never nought."""
+    inside = np.asarray(face > 127, np.uint8)
+    return cv2.meanStdDev(image, mask=inside)[1][:, 0].astype(np.float32) + np.float32(0.01)
 
 
 def choose_pictures(records: Sequence[FaceRecord], count: int) -> list[FaceRecord]:

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.backend import cores
 from faceswap_pipeline.convert import blend, grain
 from faceswap_pipeline.convert.color import Vector, match_color, measure_skin, skin_weights, without_beard
 from faceswap_pipeline.convert.detail import Album
@@ -23,6 +22,7 @@ from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.geometry import compose_matrices, transform_points
 from faceswap_pipeline.imaging import FloatImage, Image, network_view, to_float, view_matrix, warp
+from faceswap_pipeline.machine import cores
 from faceswap_pipeline.records import FaceRecord
 from faceswap_pipeline.video.reader import Frame
 

@@ -3,7 +3,9 @@
 In: crops uint8 (N, S, S, 3) of a dataset and the moving-average weights of a run. Out: `SwapOutput`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -49,7 +51,11 @@ class Swapper(Protocol):
 
 
 class NetworkSwapper:
-    """The shared encoder and one decoder, compiled for one batch size; smaller batches are filled up."""
+    """The shared encoder and one decoder, compiled for one batch size; smaller batches are filled up.
+
+    Networks are built when the first face is asked for: until then the seconds that loading a backend takes can be
+    used for something else.
+    """
 
     def __init__(
         self,
@@ -59,10 +65,13 @@ class NetworkSwapper:
         batch: int,
         tone: dict[str, list[float]] | None = None,
     ) -> None:
-        """`person` is whose face comes out, `a` or `b`, in the `tone` that person usually has.
+        """`person` is whose face comes out, `a` or `b`, in the `tone` that person usually has."""
+        self._network, self._batch = recipe.network, batch
+        self._arrays, self._person, self._tone = arrays, person, tone
 
-        Raises WeightsError when `arrays` are of another recipe.
-        """
+    @cached_property
+    def _infer(self) -> Callable[..., NDArray[np.float32]]:
+        """Pictures, face masks and how far to move their codes to the other person's, 0 or 1, to (B, R, R, 4)."""
         from faceswap_pipeline.backend import compile_inference
         from faceswap_pipeline.networks.autoencoder import (
             TOWARDS,
@@ -75,24 +84,22 @@ class NetworkSwapper:
         from faceswap_pipeline.networks.tone import Tone
         from faceswap_pipeline.networks.weights import set_arrays
 
-        self._network, self._batch = recipe.network, batch
-        name = f"decoder_{person}"
-        encoder, decoder = build_encoder(recipe.network), build_decoder(recipe.network, name)
+        network, arrays, name = self._network, self._arrays, f"decoder_{self._person}"
+        encoder, decoder = build_encoder(network), build_decoder(network, name)
         set_arrays("encoder", encoder.variables, arrays)
         set_arrays(name, decoder.variables, arrays)
-        wanted, state = Tone.from_json(tone) if tone else None, [*encoder.variables, *decoder.variables]
+        wanted, state = Tone.from_json(self._tone) if self._tone else None, [*encoder.variables, *decoder.variables]
         shift = None
         if any(name.startswith("shift/") for name in arrays):  # of a run from base weights
-            shift = IdentityShift(recipe.network.latent, name="shift")
+            shift = IdentityShift(network.latent, name="shift")
             set_arrays("shift", shift.variables, arrays)
             state += shift.variables
 
-        def draw(pictures, faces, towards):
-            encode = encoder if shift is None else shifted_encoder(encoder, shift, towards)
-            return swap_faces(encode, decoder, pictures, faces, recipe.network, wanted)
+        def draw(pictures, faces, way):
+            encode = encoder if shift is None else shifted_encoder(encoder, shift, way * TOWARDS[self._person])
+            return swap_faces(encode, decoder, pictures, faces, network, wanted)
 
-        self._infer = compile_inference(draw, state)
-        self._towards = np.float32(TOWARDS[person])
+        return compile_inference(draw, state)
 
     @property
     def resolution(self) -> int:
@@ -105,16 +112,19 @@ class NetworkSwapper:
         return self._network.view
 
     def swap(self, crops: Image, masks: Image) -> SwapOutput:
-        """Other faces for crops uint8 (N, S, S, 3) with face masks (N, S, S), in as many batches as it takes."""
-        out = self._run(crops, masks, self._towards)
+        """Other faces for crops uint8 (N, S, S, 3) with face masks (N, S, S), in as many batches as it takes.
+
+        Raises WeightsError when the weights are of another recipe.
+        """
+        out = self._run(crops, masks, 1.0)
         return SwapOutput(out[..., :3], out[..., 3:])
 
     def redraw(self, crops: Image, masks: Image) -> FloatImage:
         """The person's own faces by the same decoder, (N, R, R, 3) RGB -1..1, in the tone that `swap` gives."""
-        return self._run(crops, masks, np.float32(0))[..., :3]
+        return self._run(crops, masks, 0.0)[..., :3]
 
-    def _run(self, crops: Image, masks: Image, towards: np.float32) -> FloatImage:
-        """What the network makes of crops whose codes are moved `towards` the other person's, (N, R, R, 4)."""
+    def _run(self, crops: Image, masks: Image, way: float) -> FloatImage:
+        """(N, R, R, 4) of crops whose codes are moved all (1) or nothing (0) of the `way` to the other person's."""
         size, view, count = self._network.resolution, self._network.view, len(crops)
         whole = -(-count // self._batch) * self._batch
         pictures, faces = (np.zeros((whole, size, size, channels), np.float32) for channels in (3, 1))
@@ -122,7 +132,7 @@ class NetworkSwapper:
             pictures[index] = to_float(network_view(crop, size, view))
             faces[index] = network_view(mask, size, view)[..., None] / np.float32(255)
         batches = [slice(start, start + self._batch) for start in range(0, whole, self._batch)]
-        made = [self._infer(pictures[batch], faces[batch], towards) for batch in batches]
+        made = [self._infer(pictures[batch], faces[batch], np.float32(way)) for batch in batches]
         return np.concatenate(made)[:count] if made else np.zeros((0, size, size, 4), np.float32)
 
 
@@ -135,9 +145,6 @@ def best_weights(run: TrainingRun) -> Checkpoint:
 
 
 def load_swapper(run: TrainingRun, weights: Checkpoint, person: str, batch: int) -> NetworkSwapper:
-    """The network of a run that makes `person` (`a` or `b`), with one of its checkpoints.
-
-    Raises WeightsError when the weights do not fit the run's recipe.
-    """
+    """The network of a run that makes `person` (`a` or `b`), with one of its checkpoints."""
     recipe, tone = Recipe.from_json(run.manifest["recipe"]), run.manifest.get(person, {}).get("tone")
     return NetworkSwapper(recipe, dict(weights.arrays), person, batch, tone)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.backend import backend_name, compile_inference, memory_bytes, resident, share_cores
+from faceswap_pipeline.backend import backend_name, compile_inference, resident, share_cores
 from faceswap_pipeline.detection.meanface import load_mean_face
 from faceswap_pipeline.errors import DatasetError, RunError
 from faceswap_pipeline.imaging import to_uint8, unsqueezed
+from faceswap_pipeline.machine import memory_bytes
 from faceswap_pipeline.networks.recipe import DiscriminatorRecipe, Recipe, load_recipe
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.resources import weight_file

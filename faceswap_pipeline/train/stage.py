@@ -18,7 +18,6 @@ from faceswap_pipeline.backend import (
     Device,
     backend_name,
     find_device,
-    memory_bytes,
     resident,
     share_cores,
 )
@@ -26,6 +25,7 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import OptionError, RunError
 from faceswap_pipeline.identity import shipped_embedder
 from faceswap_pipeline.imaging import middle
+from faceswap_pipeline.machine import memory_bytes
 from faceswap_pipeline.networks.recipe import Recipe, load_recipe
 from faceswap_pipeline.networks.tone import Tone
 from faceswap_pipeline.progress import Progress

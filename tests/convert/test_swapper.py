@@ -79,10 +79,10 @@ def test_the_wanted_persons_own_faces_do_not_take_the_way_from_the_others_codes(
     assert np.abs(moved.swap(crops, masks).image - plain.swap(crops, masks).image).max() > 1e-3
 
 
-def test_weights_of_another_recipe_are_refused(arrays):
+def test_weights_of_another_recipe_are_refused(arrays, crops, masks):
     smaller = {name: value[..., :-1] for name, value in arrays.items()}
     with pytest.raises(WeightsError, match="expected shape"):
-        NetworkSwapper(RECIPE, smaller, "b", 2)
+        NetworkSwapper(RECIPE, smaller, "b", 2).swap(crops, masks)
 
 
 def test_the_best_weights_of_a_run_are_taken(tmp_path, arrays, crops, masks):
