@@ -76,6 +76,7 @@ class NetworkSwapper:
         from faceswap_pipeline.networks.autoencoder import (
             TOWARDS,
             IdentityShift,
+            both_ways,
             build_decoder,
             build_encoder,
             shifted_encoder,
@@ -84,7 +85,7 @@ class NetworkSwapper:
         from faceswap_pipeline.networks.tone import Tone
         from faceswap_pipeline.networks.weights import set_arrays
 
-        network, arrays, name = self._network, self._arrays, f"decoder_{self._person}"
+        network, arrays, name = self._network, both_ways(self._arrays), f"decoder_{self._person}"
         encoder, decoder = build_encoder(network), build_decoder(network, name)
         set_arrays("encoder", encoder.variables, arrays)
         set_arrays(name, decoder.variables, arrays)

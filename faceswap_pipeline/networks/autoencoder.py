@@ -8,6 +8,7 @@ GAN recipes follow the published self-attention face-swap GAN. See `docs/recipes
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -65,11 +66,21 @@ class IdentityShift(layers.Layer):
 
     def __init__(self, width: int, **settings):
         super().__init__(**settings)
-        self.shift = self.add_weight(shape=(width,), initializer="zeros", trainable=False, name="shift")
+        self.shift = self.add_weight(shape=(2, width), initializer="zeros", trainable=False, name="shift")
+        """What is added on the way to A, and on the way to B."""
         self.built = True
 
     def call(self, codes, towards):
-        return codes + towards * self.shift
+        to_a, to_b = ops.unstack(ops.convert_to_tensor(self.shift), 2)
+        return codes + ops.maximum(-towards, 0) * to_a + ops.maximum(towards, 0) * to_b
+
+
+def both_ways(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """A run's arrays as today's networks take them: once one vector was added on the way to B and taken away back."""
+    return {
+        name: np.stack([-value, value]) if name.endswith("shift/shift/shift") and value.ndim == 1 else value
+        for name, value in arrays.items()
+    }
 
 
 TOWARDS = {"a": -1.0, "b": 1.0}

@@ -17,6 +17,7 @@ from faceswap_pipeline.imaging import to_float
 from faceswap_pipeline.networks.autoencoder import (
     TOWARDS,
     IdentityShift,
+    both_ways,
     build_decoder,
     build_encoder,
     build_reader,
@@ -282,7 +283,7 @@ class SwapModel:
 
     def restore(self, arrays: dict[str, NDArray]) -> None:
         """Take what `arrays` gave. Raises WeightsError when an array is missing or has another shape."""
-        restore_all(self._groups(), self._optimizers(), arrays)
+        restore_all(self._groups(), self._optimizers(), both_ways(arrays))
 
     def inference_arrays(self) -> dict[str, NDArray]:
         """The averaged generator, named as conversion reads it: `encoder/...`, `decoder_a/...`, `decoder_b/...`."""

@@ -5,9 +5,9 @@ In: both persons' faces, the networks, and what the base reads of codes. Out: th
 An encoder trained on rendered people keeps something of real ones that it never met: a beard, brows, the camera. A
 decoder knows its own person's codes only, and meets with the other's a place where it has never been. What of the code
 does not depend on the performance is the same vector in all of a person's faces: the difference between two persons is
-one step, taken once. The idea is that of domain-specific statistics (Chang et al. 2019, "Domain-Specific Batch
-Normalization"), with the performance held still. The light is in the codes too and takes the same way, so only as much
-of the way is gone as swaps need to be one face.
+one step. The idea is that of domain-specific statistics (Chang et al. 2019, "Domain-Specific Batch
+Normalization"), with the performance held still. The light is in the codes too and takes the same way, so no more
+of the way is gone than leaves swaps one face.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,10 @@ from faceswap_pipeline.networks.autoencoder import TOWARDS, encoder_input, seen_
 from faceswap_pipeline.networks.recipe import NetworkRecipe
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Of the way from one person's codes to the other's, one of these is gone."""
+"""Of the way from one person's codes to the other's, one of these is gone, in each direction its own."""
+MOST_OFF = 1.25
+"""How far off its code a swap may be, over the least that any share gives: the further it goes the more it is the other
+person, and the light comes along."""
 EVERY = 4
 """Of the faces that the way is found by, every so many are swapped to see how much of it to go."""
 RIDGE = 1.0
@@ -78,19 +81,19 @@ class Aligner:
     def align(self, views: dict[str, NDArray[np.uint8]]) -> None:
         """Find the way, and how much of it to go, from the views (N, R, R, 6) of `a` and of `b`.
 
-        A swap that is one face is encoded to the code it was made from; one that shows two at once is not. Of `SHARES`
-        the one is taken after which both directions are least off, on every fourth face.
+        A swap that is one face is encoded to the code it was made from; one that shows two at once is not. In each
+        direction the largest of `SHARES` is taken with which swaps are not more than `MOST_OFF` off, on every fourth
+        face.
         """
         faces = {person: of[..., 3:4] / np.float32(255) for person, of in views.items()}
         found = {person: self._look(to_float(of[..., :3]), faces[person]) for person, of in views.items()}
         (codes_a, read_a), (codes_b, read_b) = found["a"], found["b"]
         way = identity_shift(codes_a, codes_b, read_a, read_b)
+        few = slice(None, None, EVERY)
 
-        def off(share: float) -> float:
-            few = slice(None, None, EVERY)
-            return sum(
-                float(self._lost[wanted](found[of][0][few], faces[of][few], np.float32(share * TOWARDS[wanted]) * way))
-                for of, wanted in (("a", "b"), ("b", "a"))
-            )
+        def best(of: str, wanted: str) -> NDArray[np.float32]:
+            ways = [np.float32(share * TOWARDS[wanted]) * way for share in SHARES]
+            off = [float(self._lost[wanted](found[of][0][few], faces[of][few], each)) for each in ways]
+            return [each for each, lost in zip(ways, off, strict=True) if lost <= MOST_OFF * min(off)][-1]
 
-        self._shift.shift.assign(np.float32(min(SHARES, key=off)) * way)
+        self._shift.shift.assign(np.stack([best("b", "a"), best("a", "b")]))

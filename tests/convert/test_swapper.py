@@ -73,7 +73,7 @@ def test_a_face_does_not_depend_on_its_batch(arrays, crops, masks):
 
 
 def test_the_wanted_persons_own_faces_do_not_take_the_way_from_the_others_codes(networks, arrays, crops, masks):
-    way = {**arrays, "shift/shift/shift": np.full(RECIPE.network.latent, 3.0, np.float32)}
+    way = {**arrays, "shift/shift/shift": np.full((2, RECIPE.network.latent), 3.0, np.float32)}
     plain, moved = (NetworkSwapper(RECIPE, each, "b", 8) for each in (arrays, way))
     np.testing.assert_array_equal(moved.redraw(crops, masks), plain.swap(crops, masks).image)
     assert np.abs(moved.swap(crops, masks).image - plain.swap(crops, masks).image).max() > 1e-3
