@@ -94,6 +94,7 @@ class Aligner:
         def best(of: str, wanted: str) -> NDArray[np.float32]:
             ways = [np.float32(share * TOWARDS[wanted]) * way for share in SHARES]
             off = [float(self._lost[wanted](found[of][0][few], faces[of][few], each)) for each in ways]
-            return [each for each, lost in zip(ways, off, strict=True) if lost <= MOST_OFF * min(off)][-1]
+            near = [each for each, lost in zip(ways, off, strict=True) if lost <= MOST_OFF * min(off)]
+            return near[-1] if near else ways[0]  # none where networks are no longer numbers: the trainer goes back
 
         self._shift.shift.assign(np.stack([best("b", "a"), best("a", "b")]))

@@ -116,6 +116,9 @@ def test_as_much_of_the_way_is_gone_as_leaves_swaps_one_face(monkeypatch: pytest
     to_a, to_b = value_of(aligner._shift.shift)
     np.testing.assert_allclose(to_a, -0.75 * whole)
     np.testing.assert_allclose(to_b, whole)
+    aligner._lost = dict.fromkeys("ab", lambda codes, face, way: float("nan"))
+    aligner.align({"a": views(1), "b": views(2)})
+    assert not value_of(aligner._shift.shift).any(), "of networks that broke nothing can be said"
 
 
 def test_without_a_base_nothing_is_shifted():
