@@ -24,8 +24,11 @@ from faceswap_pipeline.imaging import to_float
 from faceswap_pipeline.networks.autoencoder import TOWARDS, encoder_input, seen_faces, split_encoder
 from faceswap_pipeline.networks.recipe import NetworkRecipe
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Of the way from one person's codes to the other's, one of these is gone, in each direction its own."""
+SHARES = (0.0, 0.25, 0.5)
+"""Of the way from one person's codes to the other's, one of these is gone, in each direction its own.
+
+Beyond the half a swap is no more the other person, to the eye: the light flattens and lids no longer do what they did.
+"""
 MOST_OFF = 1.25
 """How far off its code a swap may be, over the least that any share gives: the further it goes the more it is the other
 person, and the light comes along."""
