@@ -68,6 +68,15 @@ def soft_shape(mask: Image, erode: float, feather: float, face_height: float) ->
     return _smooth_step((depth - erode * face_height) / width).astype(np.float32)
 
 
+def surely_face(alpha: FloatImage) -> FloatImage:
+    """A learned mask (..., R, R) 0..1 from where it is more face than not, stretched to 0..1.
+
+    The soft rest of it covers what the network drew beside the face: the other person's fringe would lie as a streak on
+    a forehead that has none.
+    """
+    return np.clip(2 * alpha - 1, 0, 1)
+
+
 def cover(shape: FloatImage, alpha: FloatImage, crop_to_view: ArrayLike) -> FloatImage:
     """How much of each crop pixel the swap covers, (S, S) 0..1: the shape times alpha (R, R) brought into crop space.
 

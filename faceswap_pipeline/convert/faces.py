@@ -144,7 +144,7 @@ class FaceMixer:
             mask = np.full_like(mask, 255)
         return Look(
             image=fine,
-            alpha=self._guard * (alpha if options.cover != "dataset" else 1),
+            alpha=self._guard * (blend.surely_face(alpha) if options.cover != "dataset" else 1),
             shape=blend.soft_shape(mask, options.erode, options.feather, height),
             tone=measure_skin(options.color, image, without_beard(image, skin, nose)),
             tone_wanted=measure_skin(options.color, source, without_beard(source, skin, nose)),

@@ -188,3 +188,8 @@ def test_poisson_takes_the_tone_of_the_surroundings_and_keeps_the_rest(frame, ma
 def test_every_mix_can_be_chosen():
     for mix in blend.JOINS:
         ConvertOptions(mix=mix)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_no_more_face_than_not_is_left_as_it_was():
+    alpha = np.float32([[0.0, 0.3, 0.5, 0.75, 1.0]])
+    np.testing.assert_allclose(blend.surely_face(alpha), [[0, 0, 0, 0.5, 1]])

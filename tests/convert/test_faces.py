@@ -73,12 +73,12 @@ def test_a_missing_neighbour_is_no_black_hole(dataset):
 
 @pytest.mark.parametrize("cover", ["both", "learned", "dataset"])
 def test_what_bounds_the_swap(dataset, cover):
-    """The network covers the upper half only; the dataset the oval."""
+    """The network takes the upper half alone for face rather than not; the dataset the oval."""
 
     class Half(StandIn):
         def swap(self, crops, masks):
             made = super().swap(crops, masks)
-            made.alpha[:, 32:] = 0
+            made.alpha[:, 32:] = 0.45
             return made
 
     options = ConvertOptions(cover=cover, color="none", sharpen=0, grain=0)  # pyright: ignore[reportArgumentType]
