@@ -35,7 +35,7 @@ from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Batch
 from faceswap_pipeline.train.gradients import Adam, clipped, gradients
 from faceswap_pipeline.train.perceptual import Block, perceptual_error
-from faceswap_pipeline.train.shift import Aligner
+from faceswap_pipeline.train.shift import LEARNT_AT, SHOWN_AT, Aligner
 
 PERSONS = ("a", "b")
 
@@ -98,8 +98,9 @@ class SwapModel:
             self.reader = {"performance": build_reader(recipe.network, performed)}
             self.shift, averaged = ({"shift": IdentityShift(recipe.network.latent, name="shift")} for _ in range(2))
             self.average |= averaged
-            sets = ({**self.generator, **self.shift}, self.average)
-            self._aligners = [Aligner(networks, self.reader["performance"], recipe.network) for networks in sets]
+            sets = (({**self.generator, **self.shift}, LEARNT_AT), (self.average, SHOWN_AT))
+            reader = self.reader["performance"]
+            self._aligners = [Aligner(networks, reader, recipe.network, most_off) for networks, most_off in sets]
         train = recipe.train
         taught = {name: part for name, part in self.generator.items() if train.encoder_rate or name != "encoder"}
         self.generator_weights = trainable(taught)

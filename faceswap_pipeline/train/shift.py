@@ -24,14 +24,13 @@ from faceswap_pipeline.imaging import to_float
 from faceswap_pipeline.networks.autoencoder import TOWARDS, encoder_input, seen_faces, split_encoder
 from faceswap_pipeline.networks.recipe import NetworkRecipe
 
-SHARES = (0.0, 0.25, 0.5)
-"""Of the way from one person's codes to the other's, one of these is gone, in each direction its own.
-
-Beyond the half a swap is no more the other person, to the eye: the light flattens and lids no longer do what they did.
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the way from one person's codes to the other's, one of these is gone, in each direction its own."""
+LEARNT_AT, SHOWN_AT = 1.0, 1.3
+"""How far off their codes swaps may be, over the least that any share gives, while a decoder learns from them, and in
+films: the further, the more they are the other person. A decoder that learns from far ones gets used to them, and lids
+go astray.
 """
-MOST_OFF = 1.25
-"""How far off its code a swap may be, over the least that any share gives: the further it goes the more it is the other
-person, and the light comes along."""
 EVERY = 4
 """Of the faces that the way is found by, every so many are swapped to see how much of it to go."""
 RIDGE = 1.0
@@ -58,9 +57,11 @@ def identity_shift(
 class Aligner:
     """Keeps the `IdentityShift` of one set of networks at the way between both persons' codes."""
 
-    def __init__(self, networks: dict[str, Any], reader: keras.Model, recipe: NetworkRecipe):
-        """`networks`: `encoder`, `decoder_a`, `decoder_b` and `shift`; `reader` reads a face's performance."""
-        self._shift = networks["shift"]
+    def __init__(self, networks: dict[str, Any], reader: keras.Model, recipe: NetworkRecipe, most_off: float):
+        """`networks`: `encoder`, `decoder_a`, `decoder_b` and `shift`; `reader` reads a face's performance; swaps may
+        be `most_off` times as far off their codes as they are at best.
+        """
+        self._shift, self._most_off = networks["shift"], most_off
         to_code, from_code = split_encoder(networks["encoder"])
 
         def look(pictures, face):
@@ -85,8 +86,8 @@ class Aligner:
         """Find the way, and how much of it to go, from the views (N, R, R, 6) of `a` and of `b`.
 
         A swap that is one face is encoded to the code it was made from; one that shows two at once is not. In each
-        direction the largest of `SHARES` is taken with which swaps are not more than `MOST_OFF` off, on every fourth
-        face.
+        direction the largest of `SHARES` is taken with which swaps are not further off than they may be, on every
+        fourth face.
         """
         faces = {person: of[..., 3:4] / np.float32(255) for person, of in views.items()}
         found = {person: self._look(to_float(of[..., :3]), faces[person]) for person, of in views.items()}
@@ -97,7 +98,7 @@ class Aligner:
         def best(of: str, wanted: str) -> NDArray[np.float32]:
             ways = [np.float32(share * TOWARDS[wanted]) * way for share in SHARES]
             off = [float(self._lost[wanted](found[of][0][few], faces[of][few], each)) for each in ways]
-            near = [each for each, lost in zip(ways, off, strict=True) if lost <= MOST_OFF * min(off)]
+            near = [each for each, lost in zip(ways, off, strict=True) if lost <= self._most_off * min(off)]
             return near[-1] if near else ways[0]  # none where networks are no longer numbers: the trainer goes back
 
         self._shift.shift.assign(np.stack([best("b", "a"), best("a", "b")]))

@@ -97,10 +97,11 @@ def test_a_run_from_before_goes_there_and_back_by_the_same_way(model: SwapModel)
     assert np.array_equal(swaps[0], swaps[1])
 
 
-def test_as_much_of_the_way_is_gone_as_leaves_swaps_one_face(monkeypatch: pytest.MonkeyPatch):
-    """Decoders that make a face of another code, off by what `off` says of each share."""
+@pytest.mark.parametrize(("films", "shares"), [(True, (0.75, 1.0)), (False, (0.0, 0.5))])
+def test_as_much_of_the_way_is_gone_as_leaves_swaps_one_face(monkeypatch: pytest.MonkeyPatch, films, shares):
+    """Decoders that make a face of another code, off by what `off` says of each share: films go further."""
     model = SwapModel(load_recipe("lite64"), 1, performed=5)
-    aligner = model._aligners[1]
+    aligner = model._aligners[films]
     whole = 3.0 * np.ones(256, np.float32)
     monkeypatch.setattr("faceswap_pipeline.train.shift.identity_shift", lambda *codes: whole)
 
@@ -111,11 +112,11 @@ def test_as_much_of_the_way_is_gone_as_leaves_swaps_one_face(monkeypatch: pytest
 
         return lost
 
-    aligner._lost = {"a": losing([1.0, 1.2, 1.3], -1), "b": losing([2.0, 1.0, 1.2], 1)}
+    aligner._lost = {"a": losing([1.0, 1.1, 1.4, 1.2, 1.4], -1), "b": losing([2.0, 1.1, 1.0, 1.1, 1.2], 1)}
     aligner.align({"a": views(1), "b": views(2)})
     to_a, to_b = value_of(aligner._shift.shift)
-    np.testing.assert_allclose(to_a, -0.25 * whole)
-    np.testing.assert_allclose(to_b, 0.5 * whole)
+    np.testing.assert_allclose(to_a, -shares[0] * whole)
+    np.testing.assert_allclose(to_b, shares[1] * whole)
     aligner._lost = dict.fromkeys("ab", lambda codes, face, way: float("nan"))
     aligner.align({"a": views(1), "b": views(2)})
     assert not value_of(aligner._shift.shift).any(), "of networks that broke nothing can be said"
