@@ -112,29 +112,42 @@ class NetworkSwapper:
         """The part of a crop, about its centre, that it sees."""
         return self._network.view
 
+    @property
+    def _moved(self) -> bool:
+        """Whether codes of the other person are moved before they are drawn as this one."""
+        ways = self._arrays.get("shift/shift/shift", np.zeros(1))
+        return bool(np.any(ways if ways.ndim == 1 else ways[int(self._person == "b")]))
+
     def swap(self, crops: Image, masks: Image) -> SwapOutput:
         """Other faces for crops uint8 (N, S, S, 3) with face masks (N, S, S), in as many batches as it takes.
 
-        Raises WeightsError when the weights are of another recipe.
+        A moved code lies beside those that the decoder knows, and what it draws of one is smeared: the drawing is drawn
+        once more, from the code that it has itself. Raises WeightsError when the weights are of another recipe.
         """
-        out = self._run(crops, masks, 1.0)
-        return SwapOutput(out[..., :3], out[..., 3:])
+        pictures, faces = self._seen(crops, masks)
+        made = self._draw(pictures, faces, 1.0)
+        image = self._draw(made[..., :3], faces, 0.0) if self._moved else made
+        return SwapOutput(image[: len(crops), ..., :3], made[: len(crops), ..., 3:])
 
     def redraw(self, crops: Image, masks: Image) -> FloatImage:
         """The person's own faces by the same decoder, (N, R, R, 3) RGB -1..1, in the tone that `swap` gives."""
-        return self._run(crops, masks, 0.0)[..., :3]
+        return self._draw(*self._seen(crops, masks), 0.0)[: len(crops), ..., :3]
 
-    def _run(self, crops: Image, masks: Image, way: float) -> FloatImage:
-        """(N, R, R, 4) of crops whose codes are moved all (1) or nothing (0) of the `way` to the other person's."""
-        size, view, count = self._network.resolution, self._network.view, len(crops)
-        whole = -(-count // self._batch) * self._batch
+    def _seen(self, crops: Image, masks: Image) -> tuple[FloatImage, FloatImage]:
+        """The network's view of crops and their masks, (M, R, R, 3) and (M, R, R, 1), filled up to whole batches."""
+        size, view = self._network.resolution, self._network.view
+        whole = -(-len(crops) // self._batch) * self._batch
         pictures, faces = (np.zeros((whole, size, size, channels), np.float32) for channels in (3, 1))
         for index, (crop, mask) in enumerate(zip(crops, masks, strict=True)):
             pictures[index] = to_float(network_view(crop, size, view))
             faces[index] = network_view(mask, size, view)[..., None] / np.float32(255)
-        batches = [slice(start, start + self._batch) for start in range(0, whole, self._batch)]
+        return pictures, faces
+
+    def _draw(self, pictures: FloatImage, faces: FloatImage, way: float) -> FloatImage:
+        """(M, R, R, 4) of whole batches, codes moved all (1) or nothing (0) of the `way` to the other person's."""
+        batches = [slice(start, start + self._batch) for start in range(0, len(pictures), self._batch)]
         made = [self._infer(pictures[batch], faces[batch], np.float32(way)) for batch in batches]
-        return np.concatenate(made)[:count] if made else np.zeros((0, size, size, 4), np.float32)
+        return np.concatenate(made) if made else np.zeros((0, *pictures.shape[1:3], 4), np.float32)
 
 
 def best_weights(run: TrainingRun) -> Checkpoint:

@@ -26,6 +26,8 @@ HELD_OUT_GAP = 1.0
 """Seconds next to a held-out block that are left out of training, since neighbours look alike."""
 POSE_BIN = 5.0
 """Side of the yaw and pitch bins that are balanced, degrees."""
+MOUTH_BIN = 0.03
+"""The same for how high a mouth is, share of the face's height: who speaks has it shut in most pictures."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ def load_faces(dataset: FaceDataset, recipe: NetworkRecipe, memory_bytes: float,
         for row, record in enumerate(records):
             arrays[row] = _face(dataset, record, size)
             advance(1)
-    chosen = [records[i] for i in train]
-    return Faces(arrays[train], arrays[held_out], statistics(arrays[train], pose_chances(chosen)))
+    likely = chances([records[i] for i in train], arrays[train])
+    return Faces(arrays[train], arrays[held_out], statistics(arrays[train], likely))
 
 
 def usable_records(dataset: FaceDataset) -> list[FaceRecord]:
@@ -107,12 +109,26 @@ def split(records: Sequence[FaceRecord]) -> tuple[NDArray[np.int64], NDArray[np.
     return every[every % 10 != 5], every[every % 10 == 5]
 
 
-def pose_chances(records: Sequence[FaceRecord]) -> NDArray[np.float64]:
-    """How likely each face is drawn, (N,): the square root of rarity of its bin of yaw and pitch, sums to 1."""
-    bins = np.array([(record.yaw // POSE_BIN, record.pitch // POSE_BIN) for record in records])
+def chances(records: Sequence[FaceRecord], faces: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How likely each face is drawn, (N,), sums to 1: the roots of how rare its pose and its mouth's height are.
+
+    `faces` (N, H, W, 6) are those of `records`.
+    """
+    poses = [(record.yaw // POSE_BIN, record.pitch // POSE_BIN) for record in records]
+    rarity = _rarity(np.array(poses)) * _rarity(np.rint(mouth_heights(faces) / MOUTH_BIN)[:, None])
+    return rarity / rarity.sum()
+
+
+def mouth_heights(faces: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How high the mouths of faces (N, H, W, 6) are, lips included, (N,), as a share of the faces' height."""
+    face, mouth = ((faces[..., channel] > 127).any(2).sum(1) for channel in (3, 5))
+    return mouth / np.maximum(face, 1)
+
+
+def _rarity(bins: NDArray) -> NDArray[np.float64]:
+    """For each row of `bins` (N, K), one over the root of how many are like it, (N,)."""
     _, index, counts = np.unique(bins, axis=0, return_inverse=True, return_counts=True)
-    chances = 1 / np.sqrt(counts[index.ravel()])
-    return chances / chances.sum()
+    return 1 / np.sqrt(counts[index.ravel()])
 
 
 def statistics(faces: NDArray[np.uint8], chances: NDArray[np.float64]) -> Statistics:

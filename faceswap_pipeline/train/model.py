@@ -265,8 +265,18 @@ class SwapModel:
         """Views (B, R, R, 6) `of` one person, colours and masks, through the averaged networks as `person`.
 
         Returns (B, R, R, 4). `wanted` is the tone of the result where the recipe is tone-free; by default each view's
-        own. Give a person the same one each time.
+        own. Give a person the same one each time. As in films, what is drawn of a moved code is drawn once more.
         """
+        face = views[..., 3:4] / np.float32(255)
+        made = self._drawer(of, person, wanted)(to_float(views[..., :3]), face)
+        shift = self.average.get("shift") if of != person else None
+        if shift is None or not np.any(value_of(shift.shift)[PERSONS.index(person)]):
+            return made
+        again = self._drawer(person, person, wanted)(made[..., :3], face)
+        return np.concatenate([again[..., :3], made[..., 3:]], -1)
+
+    def _drawer(self, of: str, person: str, wanted: Tone | None) -> Any:
+        """Pictures (B, R, R, 3) `of` one person and face masks as `person`, (B, R, R, 4), compiled once."""
         key = (of, person, wanted is None)
         if key not in self._swap:
             encoder, decoder = self.average["encoder"], self.average[f"decoder_{person}"]
@@ -276,7 +286,7 @@ class SwapModel:
                 lambda pictures, face: swap_faces(encode, decoder, pictures, face, network, wanted),
                 [*encoder.variables, *decoder.variables, *(shift.variables if shift else [])],
             )
-        return self._swap[key](to_float(views[..., :3]), views[..., 3:4] / np.float32(255))
+        return self._swap[key]
 
     def arrays(self) -> dict[str, NDArray]:
         """Everything that an exact resume needs, by name."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from faceswap_pipeline.convert import detail, segments, stage
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.stage import convert_video
 from faceswap_pipeline.dataset import FaceDataset, FrameRow, Source
-from faceswap_pipeline.errors import DatasetError, OptionError, RunError, VideoError
+from faceswap_pipeline.errors import DatasetError, OptionError, RunError, StorageError, VideoError
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.provenance.credentials import own_identity, read_manifest
 from faceswap_pipeline.provenance.marking import payload_of
@@ -170,6 +171,39 @@ def test_a_stop_at_any_frame_is_taken_up_with_the_same_frames(studio, after, mon
     whole, part = (planes(studio.folder / name / "video_a_swapped.mp4") for name in ("whole", "part"))
     assert len(whole) == len(part) == FRAMES
     assert all(np.array_equal(*pair) for frames in zip(whole, part, strict=True) for pair in zip(*frames, strict=True))
+
+
+def test_a_segment_that_cannot_be_finished_ends_the_work_and_is_made_again(studio, monkeypatch):
+    finish = segments.WorkFolder.finish
+
+    def fail(self, index, note):
+        if index == 1:
+            raise StorageError("the disk is full")
+        finish(self, index, note)
+
+    with monkeypatch.context() as full:
+        full.setattr(segments.WorkFolder, "finish", fail)
+        with pytest.raises(StorageError, match="full"):
+            convert_video(studio.run, studio.folder, MATCHED)
+    work = next(studio.folder.glob(".*.work"))
+    assert (work / "000000.json").exists() and not (work / "000001.json").exists()
+    assert convert_video(studio.run, studio.folder, MATCHED).counts[0].frames == FRAMES
+
+
+def test_a_segment_is_finished_while_the_next_one_is_painted(studio, monkeypatch):
+    leave, painted = VideoWriter.__exit__, threading.Event()
+
+    def wait(self, *error):
+        if "000000.mp4" in str(self._file.path):
+            assert painted.wait(20), "the first segment's encoder is still open while the second is painted"
+        return leave(self, *error)
+
+    monkeypatch.setattr(VideoWriter, "__exit__", wait)
+    write = VideoWriter.write
+    monkeypatch.setattr(
+        VideoWriter, "write", lambda self, frame: (frame.index == 20 and painted.set(), write(self, frame))[1]
+    )
+    convert_video(studio.run, studio.folder, MATCHED)
 
 
 def test_segments_can_be_made_in_any_order(studio):

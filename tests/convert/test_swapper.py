@@ -8,7 +8,7 @@ import pytest
 from faceswap_pipeline.convert.swapper import NetworkSwapper, best_weights, load_swapper
 from faceswap_pipeline.errors import RunError, WeightsError
 from faceswap_pipeline.imaging import network_view, to_float
-from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder
+from faceswap_pipeline.networks.autoencoder import build_decoder, build_encoder, split_encoder
 from faceswap_pipeline.networks.recipe import DiscriminatorRecipe, LossRecipe, NetworkRecipe, Recipe, TrainRecipe
 from faceswap_pipeline.networks.weights import get_arrays
 from faceswap_pipeline.run import TrainingRun
@@ -77,6 +77,22 @@ def test_the_wanted_persons_own_faces_do_not_take_the_way_from_the_others_codes(
     plain, moved = (NetworkSwapper(RECIPE, each, "b", 8) for each in (arrays, way))
     np.testing.assert_array_equal(moved.redraw(crops, masks), plain.swap(crops, masks).image)
     assert np.abs(moved.swap(crops, masks).image - plain.swap(crops, masks).image).max() > 1e-3
+
+
+def test_what_is_drawn_of_a_moved_code_is_drawn_once_more(networks, arrays, crops, masks):
+    """It is moved one way only: the other direction's swap is drawn once."""
+    ways = np.stack([np.zeros(16, np.float32), np.full(16, 3.0, np.float32)])
+    moved = {**arrays, "shift/shift/shift": ways}
+    to_code, from_code = split_encoder(networks["encoder"])
+    seen = np.stack([to_float(network_view(crop, 16, (0.6, 0.8))) for crop in crops])
+    once = np.asarray(networks["decoder_b"](from_code(np.asarray(to_code(seen)) + ways[1])))
+    twice = np.asarray(networks["decoder_b"](networks["encoder"](once[..., :3])))
+    made = NetworkSwapper(RECIPE, moved, "b", 2).swap(crops, masks)
+    np.testing.assert_allclose(made.image, twice[..., :3], atol=1e-4)
+    np.testing.assert_allclose(made.alpha, once[..., 3:], atol=1e-4, err_msg="where it covers the film stays")
+    assert np.abs(once - twice).max() > 1e-3
+    back, plain = (NetworkSwapper(RECIPE, each, "a", 2).swap(crops, masks) for each in (moved, arrays))
+    np.testing.assert_array_equal(back.image, plain.image)
 
 
 def test_weights_of_another_recipe_are_refused(arrays, crops, masks):

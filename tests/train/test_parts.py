@@ -14,7 +14,7 @@ from faceswap_pipeline.backend import compile_step
 from faceswap_pipeline.networks.recipe import LossRecipe, NetworkRecipe, TrainRecipe
 from faceswap_pipeline.train import augment, losses
 from faceswap_pipeline.train.augment import Statistics
-from faceswap_pipeline.train.batches import pose_chances, split
+from faceswap_pipeline.train.batches import chances, mouth_heights, split
 from faceswap_pipeline.train.degrade import compress, degrade, draw_degradation
 from faceswap_pipeline.train.gradients import Adam, clipped
 from faceswap_pipeline.train.model import FOOL, JUDGE
@@ -299,9 +299,26 @@ def test_split_of_pictures_without_time_is_every_tenth():
     assert len(held) == 5 and not set(train) & set(held)
 
 
+def faces_with_mouths(heights):
+    """Faces 20 px high, each with a mouth of a height in px."""
+    faces = np.zeros((len(heights), 30, 24, 6), np.uint8)
+    faces[:, 5:25, 4:20, 3] = 255
+    for face, height in zip(faces, heights, strict=True):
+        face[15 : 15 + height, 8:16, 5] = 255
+    return faces
+
+
 def test_rare_poses_are_drawn_more_often():
-    chances = pose_chances(records(range(10), [0] * 10, [0.0] * 9 + [40.0]))  # type: ignore[arg-type]
-    assert chances[-1] == pytest.approx(3 * chances[0]) and chances.sum() == pytest.approx(1)
+    turned = records(range(10), [0] * 10, [0.0] * 9 + [40.0])
+    likely = chances(turned, faces_with_mouths([4] * 10))  # type: ignore[arg-type]
+    assert likely[-1] == pytest.approx(3 * likely[0]) and likely.sum() == pytest.approx(1)
+
+
+def test_rare_mouths_are_drawn_more_often_whatever_the_pose():
+    faces = faces_with_mouths([4] * 8 + [8, 8])
+    np.testing.assert_allclose(mouth_heights(faces), [0.2] * 8 + [0.4] * 2)
+    likely = chances(records(range(10), [0] * 10, [0.0, 40.0] * 5), faces)  # type: ignore[arg-type]
+    assert likely[-1] == pytest.approx(2 * likely[0]) and likely[-2] == pytest.approx(likely[-1])
 
 
 def test_plateau_halves_three_times_then_stops():

@@ -81,6 +81,12 @@ def test_only_swaps_are_shifted_and_what_a_film_needs_travels(model: SwapModel):
     after = {way: model.swap(faces["a"], "a", way) for way in "ab"}
     assert np.array_equal(before["a"], after["a"]) and not np.allclose(before["b"], after["b"])
 
+    pictures, face = faces["a"][..., :3] / np.float32(127.5) - 1, faces["a"][..., 3:4] / np.float32(255)
+    once = model._drawer("a", "b", None)(pictures, face)
+    again = model._drawer("b", "b", None)(once[..., :3], face)
+    expected = np.concatenate([again[..., :3], once[..., 3:]], -1)
+    np.testing.assert_allclose(after["b"], expected, atol=1e-5, err_msg="as in films, a moved code is drawn twice")
+
     other = SwapModel(load_recipe("lite64"), 2, performed=5)
     other.restore(kept)
     assert np.array_equal(other.swap(faces["a"], "a", "b"), after["b"])
