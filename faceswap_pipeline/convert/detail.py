@@ -34,6 +34,7 @@ from faceswap_pipeline.imaging import (
     View,
     blur,
     grow_mask,
+    mouth_height,
     resize,
     to_float,
     to_uint8,
@@ -92,6 +93,11 @@ few pictures, and any near pose will do."""
 _TURNED = (10.0, 40.0)
 """Degrees beyond those that make a picture count as twice as unlike, above the nose's tip and below: the eyes of a head
 turned left, in the shade, are like those of one turned right, and do not fit. A mouth says more of its pose itself."""
+_OPENED = 0.012
+"""How much further open or shut than the replaced mouth one is that counts as twice as unlike, share of the face's
+height: a network draws a mouth less open than it is, and alone would choose one that is shut."""
+_SHUT = 0.2
+"""Of a person's mouths this share is lower than one that counts as shut."""
 _FEATURES = 10.0
 """How much more a pixel of eyes and mouth counts in a comparison than another of the face."""
 _SEAM = 0.06
@@ -117,6 +123,8 @@ class Album:
     """(2, C, C, 1) roots of what counts in a comparison, above the nose's tip and below; each sums to 1."""
     poses: NDArray[np.float32]
     """(N, 2) yaw and pitch, degrees."""
+    opened: NDArray[np.float64] | None
+    """(N,) how much higher the mouths are than one that is shut, shares of the face's height; None without masks."""
     nose: float
     """Height of the nose's tip, 0 at the top to 1."""
     resolution: int
@@ -136,9 +144,12 @@ class Album:
         """Pixels of crops (S, S) -> pixels of the album's pictures, (2, 3)."""
         return _to_side(crop_size, self.resolution, view, self.side)
 
-    def add_detail(self, image: FloatImage, strength: float, pose: tuple[float, float]) -> FloatImage:
+    def add_detail(
+        self, image: FloatImage, strength: float, pose: tuple[float, float], opened: float | None = None
+    ) -> FloatImage:
         """A swap (R, R, 3) RGB -1..1 of a head with this yaw and pitch, degrees, as (D, D, 3), its fine band from the
-        pictures.
+        pictures. `opened` is how much higher the replaced mouth is than it is when shut (`shut_mouth`), where that is
+        known.
 
         With `strength` 0 it is enlarged, no more; where no picture is like it, it also keeps its own.
         """
@@ -151,7 +162,7 @@ class Album:
         bare = _coarse(_without_light(drawing), self.nose)
         placed = [
             _Placed(index, _find_flow(grey, self.grey[index], _rows(_FLOW_SIDE, self.nose, shares)), shares)
-            for index, shares in self._shares(image, pose).items()
+            for index, shares in self._shares(image, pose, opened).items()
         ]
         fine, coarse = _mixed(self.fine, placed, self.nose), _mixed(self.coarse, placed, self.nose)
         apart = blur(np.abs(bare - coarse).mean(-1), _BANDS[0] * _FLOW_SIDE / 2)
@@ -164,19 +175,23 @@ class Album:
         missing = cv2.add(cv2.subtract(wanted, large), resize(own, whole))
         return np.clip(cv2.add(large, cv2.multiply(missing, cv2.merge((taken, taken, taken)))), -1, 1)
 
-    def _shares(self, image: FloatImage, pose: tuple[float, float]) -> dict[int, tuple[float, float]]:
+    def _shares(
+        self, image: FloatImage, pose: tuple[float, float], opened: float | None
+    ) -> dict[int, tuple[float, float]]:
         """The pictures most like a swap, and how much of each is taken above the nose and below; each sums to 1.
 
         A share falls to nought before a picture drops out of the nearest, so that no picture comes or goes at once.
         """
         found: dict[int, list[float]] = {}
         away = np.maximum(np.linalg.norm(self.poses - np.array(pose, np.float32), axis=-1) - _ANY_WAY, 0)
-        parts = zip(self.drawn, _compared(image) * self.roots, self._lengths, _TURNED, strict=True)
-        for part, (drawn, own, lengths, turned) in enumerate(parts):
+        mouth = 0.0 if opened is None or self.opened is None else (self.opened - opened) / _OPENED
+        parts = zip(self.drawn, _compared(image) * self.roots, self._lengths, _TURNED, (0.0, mouth), strict=True)
+        for part, (drawn, own, lengths, turned, apart) in enumerate(parts):
             wanted = own.ravel()
             # Not by BLAS, whose threads wait busily for each other beside all the others here.
             alike = np.einsum("ij,j->i", drawn, wanted)
-            distance = (1 + np.square(away / turned)) * np.maximum(lengths - 2 * alike + np.square(wanted).sum(), 0)
+            unlike = np.maximum(lengths - 2 * alike + np.square(wanted).sum(), 0)
+            distance = (1 + np.square(away / turned)) * (1 + np.square(apart)) * unlike
             near = np.argsort(distance, kind="stable")[: NEAREST + 1]
             least = distance[near[0]]
             share = np.exp(-(distance[near] - least) / (_FALL * least + 1e-9))
@@ -254,8 +269,9 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     to_side = _to_side(size, resolution, view, side)
     weights, nose = _parts_of_face(dataset, records, view_matrix(size, _COMPARED_SIDE, view))
 
-    def read(record: FaceRecord) -> tuple[Image, Image]:
-        return dataset.crop(record), dataset.mask(record, "face")
+    def read(record: FaceRecord) -> tuple[Image, Image, float]:
+        face = dataset.mask(record, "face")
+        return dataset.crop(record), face, _mouth(dataset, record, face)
 
     def leaf(crop: Image, mask: Image, drawing: FloatImage) -> tuple[Image, FloatImage, Image]:
         """One picture's rows of `fine`, `coarse` and `grey`."""
@@ -277,8 +293,9 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     ):
         reading = pool.map(read, records)
         first = next(reading)
-        swapper.redraw(*(part[None] for part in first))  # the network loads while the other pictures are read
-        crops, masks = (np.stack(part) for part in zip(first, *reading, strict=True))
+        swapper.redraw(*(part[None] for part in first[:2]))  # the network loads while the other pictures are read
+        *pictures, heights = zip(first, *reading, strict=True)
+        crops, masks = (np.stack(part) for part in pictures)
         drawn = swapper.redraw(crops, masks)
         parts = []
         for part in pool.map(leaf, crops, masks, drawn):
@@ -288,7 +305,30 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     roots = np.sqrt(weights)[..., None]
     weighted = np.stack([(_compared(drawing) * roots).reshape(len(roots), -1) for drawing in drawn], 1)
     poses = np.array([[record.yaw, record.pitch] for record in records], np.float32)
-    return Album(fine, coarse, grey, weighted, roots, poses, nose, resolution)
+    opened = None if np.isnan(heights).any() else np.array(heights) - _shut(heights)
+    return Album(fine, coarse, grey, weighted, roots, poses, opened, nose, resolution)
+
+
+def shut_mouth(dataset: FaceDataset) -> float | None:
+    """How high a person's mouth is when it is shut (`mouth_height`), by a few dozen faces; None without masks.
+
+    Two persons' lips differ: what a mouth is higher than when it is shut is what both have in common.
+    """
+    kinds = ("mouth", "face")
+    whole = [each for each in dataset.training_records() if all(dataset.has_mask(each, kind) for kind in kinds)]
+    few = whole[:: max(1, len(whole) // _MASKS)]
+    return _shut([_mouth(dataset, record, dataset.mask(record, "face")) for record in few]) if few else None
+
+
+def _shut(heights: Sequence[float] | NDArray) -> float:
+    return float(np.quantile(heights, _SHUT))
+
+
+def _mouth(dataset: FaceDataset, record: FaceRecord, face: Image) -> float:
+    """The height of a record's mouth; NaN where it has no mask."""
+    if not dataset.has_mask(record, "mouth"):
+        return np.nan
+    return float(mouth_height(dataset.mask(record, "mouth")[None], face[None])[0])
 
 
 def _spread(image: FloatImage, face: Image) -> NDArray[np.float32]:

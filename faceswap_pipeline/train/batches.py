@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.errors import DatasetError, NoFaceError
-from faceswap_pipeline.imaging import margin_size, resize
+from faceswap_pipeline.imaging import margin_size, mouth_height, resize
 from faceswap_pipeline.networks.recipe import NetworkRecipe
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.records import FaceRecord
@@ -26,7 +26,7 @@ HELD_OUT_GAP = 1.0
 """Seconds next to a held-out block that are left out of training, since neighbours look alike."""
 POSE_BIN = 5.0
 """Side of the yaw and pitch bins that are balanced, degrees."""
-MOUTH_BIN = 0.03
+MOUTH_BIN = 0.02
 """The same for how high a mouth is, share of the face's height: who speaks has it shut in most pictures."""
 
 
@@ -115,14 +115,10 @@ def chances(records: Sequence[FaceRecord], faces: NDArray[np.uint8]) -> NDArray[
     `faces` (N, H, W, 6) are those of `records`.
     """
     poses = [(record.yaw // POSE_BIN, record.pitch // POSE_BIN) for record in records]
-    rarity = _rarity(np.array(poses)) * _rarity(np.rint(mouth_heights(faces) / MOUTH_BIN)[:, None])
+    rarity = _rarity(np.array(poses)) * _rarity(
+        np.rint(mouth_height(faces[..., 5], faces[..., 3]) / MOUTH_BIN)[:, None]
+    )
     return rarity / rarity.sum()
-
-
-def mouth_heights(faces: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How high the mouths of faces (N, H, W, 6) are, lips included, (N,), as a share of the faces' height."""
-    face, mouth = ((faces[..., channel] > 127).any(2).sum(1) for channel in (3, 5))
-    return mouth / np.maximum(face, 1)
 
 
 def _rarity(bins: NDArray) -> NDArray[np.float64]:
