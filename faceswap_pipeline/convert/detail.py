@@ -176,7 +176,7 @@ class Album:
         return np.clip(cv2.add(large, cv2.multiply(missing, cv2.merge((taken, taken, taken)))), -1, 1)
 
     def _shares(
-        self, image: FloatImage, pose: tuple[float, float], opened: float | None
+        self, image: FloatImage, pose: tuple[float, float], opened: float | None = None
     ) -> dict[int, tuple[float, float]]:
         """The pictures most like a swap, and how much of each is taken above the nose and below; each sums to 1.
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from faceswap_pipeline.convert import detail
+from faceswap_pipeline.convert.faces import Cut, FaceMixer
+from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.dataset import FaceDataset, FrameRow, Source
 from faceswap_pipeline.imaging import blur, network_view, to_float
 from faceswap_pipeline.progress import Progress
@@ -126,6 +128,58 @@ def test_hair_beside_the_jaw_draws_no_line(folder):
     cv2.ellipse(jaw, (96, 96), (46, 56), 0, 20, 160, 255, 10)
     near_jaw = cv2.warpAffine(jaw, made.matrix(CROP, Blurring().view), got.shape[:2]) > 0
     assert np.abs(got - seen(plain, made))[near_jaw].max() < 0.06
+
+
+def with_mouths(dataset):
+    """The dataset with masks of its mouths, as high as they are open."""
+
+    def mask(record, kind):
+        if kind == "mouth":
+            drawn = np.zeros((CROP, CROP), np.uint8)
+            cv2.ellipse(drawn, (96, 126), (22, round(6 + 12 * record.frame / (MOUTHS - 1))), 0, 0, 360, 255, -1)
+            return drawn
+        return faces(record, kind)
+
+    faces, dataset.mask = dataset.mask, mask
+    dataset.has_mask = lambda record, kind: kind in ("face", "mouth")
+    return dataset
+
+
+def test_a_mouth_that_is_drawn_too_shut_gets_the_detail_of_an_open_one(folder, album):
+    with FaceDataset.open(folder) as dataset:
+        made = detail.make_album(with_mouths(dataset), Blurring(), Progress())
+        shut = detail.shut_mouth(dataset)
+    assert made is not None and made.opened is not None and album.opened is None, "it has masks of the face alone"
+    assert np.all(np.diff(made.opened) >= 0) and made.opened[2] < 0.01 < 0.05 < made.opened[-1]
+    assert shut == pytest.approx((20.5 / 1.4) / 133, rel=0.25), "about as high as the second of twelve"
+    drawn = sum(Blurring().draw(draw_face(mouth / 11)) for mouth in (4, 9)) / np.float32(2)
+
+    def chosen(opened):
+        """Of what the network could not make up its mind about: the number of the mouth that is taken, and of the eyes."""
+        shares = np.array(
+            [[index * share for share in both] for index, both in made._shares(drawn, POSE, opened).items()]
+        )
+        return shares.sum(0)
+
+    plain, shut, wide = (chosen(opened) for opened in (None, float(made.opened[4]), float(made.opened[9])))
+    assert shut[1] < plain[1] - 0.5 and plain[1] + 0.5 < wide[1]
+    assert plain[0] == shut[0] == wide[0], "eyes have nothing to do with it"
+
+
+def test_how_far_the_replaced_mouth_is_open_is_told_to_the_album(folder, monkeypatch):
+    told = []
+    add_detail = detail.Album.add_detail
+    monkeypatch.setattr(
+        detail.Album, "add_detail", lambda self, *rest: told.append(rest[-1]) or add_detail(self, *rest)
+    )
+    with FaceDataset.open(folder) as dataset:
+        made = detail.make_album(with_mouths(dataset), Blurring(), Progress())
+        mixer = FaceMixer(dataset, Blurring(), ConvertOptions(), Fraction(RATE), album=made)
+        records = dataset.records[::5]
+        for record in records:
+            mixer.look([record], [Cut(dataset.crop(record), None)])
+    assert made is not None and made.opened is not None
+    np.testing.assert_allclose(told, made.opened[::5], atol=0.01)
 
 
 def test_what_no_picture_is_like_stays_as_it_is_drawn(album):
