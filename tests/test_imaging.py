@@ -216,3 +216,14 @@ def test_resize_averages_when_it_shrinks_one_side_only() -> None:
     stripes = np.zeros((20, 200), np.float32)
     stripes[:, ::2] = 1
     assert np.abs(imaging.resize(stripes, (20, 40)) - 0.5).max() < 0.15
+
+
+def test_a_mouth_is_as_high_as_most_of_its_columns_whatever_its_width_and_place() -> None:
+    faces, mouths = np.zeros((2, 4, 40, 40), np.uint8)
+    faces[:, 5:25, 5:35] = 255
+    for mouth, (rows, columns) in zip(mouths, ((4, 20), (4, 8), (8, 20), (0, 0)), strict=True):
+        mouth[15 : 15 + rows, 10 : 10 + columns] = 255
+    np.testing.assert_allclose(imaging.mouth_height(mouths, faces), [0.2, 0.2, 0.4, 0])
+    mouths[0, 19, 10:20] = 255
+    assert 0.2 < imaging.mouth_height(mouths, faces)[0] < 0.25, "half a row more is seen"
+    assert imaging.mouth_height(mouths[:1], np.zeros_like(faces[:1]))[0] > 0, "a face that is not there breaks nothing"

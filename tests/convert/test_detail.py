@@ -155,7 +155,7 @@ def test_a_mouth_that_is_drawn_too_shut_gets_the_detail_of_an_open_one(folder, a
     drawn = sum(Blurring().draw(draw_face(mouth / 11)) for mouth in (4, 9)) / np.float32(2)
 
     def chosen(opened):
-        """Of what the network could not make up its mind about: the number of the mouth that is taken, and of the eyes."""
+        """Of what the network could not make up its mind about: the mean number of the eyes and of the mouths."""
         shares = np.array(
             [[index * share for share in both] for index, both in made._shares(drawn, POSE, opened).items()]
         )
