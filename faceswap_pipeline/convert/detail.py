@@ -7,7 +7,8 @@ A network of 64 pixels gives pose, expression and light, and smears all that is 
 lashes, lips and teeth. Those are looked up of which the network's drawing is most like the swap: two drawings by one
 decoder, so that like is compared with like. Optical flow from drawing to drawing says where each thing lies, and what
 lies there in the pictures is added. Flow and mouths look at drawings divided by their own light: the pictures were
-taken in another light, which would choose other mouths and bend lids and lips to where the shade lies.
+taken in another light, which would choose other mouths and bend lids and lips to where the shade lies. Mouths are also
+chosen by how far the one is open that is replaced: a network draws it less open than it is.
 
 Retrieving the wanted person's own frames by appearance follows Garrido et al. 2014 ("Automatic face reenactment");
 adding a fine band looked up by a coarse one, Freeman et al. 2002 ("Example-based super-resolution"); the flow is that
