@@ -270,9 +270,9 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     to_side = _to_side(size, resolution, view, side)
     weights, nose = _parts_of_face(dataset, records, view_matrix(size, _COMPARED_SIDE, view))
 
-    def read(record: FaceRecord) -> tuple[Image, Image, float]:
+    def read(record: FaceRecord) -> tuple[Image, Image, float | None]:
         face = dataset.mask(record, "face")
-        return dataset.crop(record), face, _mouth(dataset, record, face)
+        return dataset.crop(record), face, measure_mouth(dataset, record, face)
 
     def leaf(crop: Image, mask: Image, drawing: FloatImage) -> tuple[Image, FloatImage, Image]:
         """One picture's rows of `fine`, `coarse` and `grey`."""
@@ -306,7 +306,7 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     roots = np.sqrt(weights)[..., None]
     weighted = np.stack([(_compared(drawing) * roots).reshape(len(roots), -1) for drawing in drawn], 1)
     poses = np.array([[record.yaw, record.pitch] for record in records], np.float32)
-    opened = None if np.isnan(heights).any() else np.array(heights) - _shut(heights)
+    opened = None if None in heights else np.array(heights) - _shut(heights)
     return Album(fine, coarse, grey, weighted, roots, poses, opened, nose, resolution)
 
 
@@ -315,20 +315,21 @@ def shut_mouth(dataset: FaceDataset) -> float | None:
 
     Two persons' lips differ: what a mouth is higher than when it is shut is what both have in common.
     """
-    kinds = ("mouth", "face")
-    whole = [each for each in dataset.training_records() if all(dataset.has_mask(each, kind) for kind in kinds)]
-    few = whole[:: max(1, len(whole) // _MASKS)]
-    return _shut([_mouth(dataset, record, dataset.mask(record, "face")) for record in few]) if few else None
+    whole = [each for each in dataset.training_records() if dataset.has_mask(each, "mouth")]
+    measured = [measure_mouth(dataset, record) for record in whole[:: max(1, len(whole) // _MASKS)]]
+    heights = [height for height in measured if height is not None]
+    return _shut(heights) if heights else None
 
 
-def _shut(heights: Sequence[float] | NDArray) -> float:
+def _shut(heights: Sequence[float]) -> float:
     return float(np.quantile(heights, _SHUT))
 
 
-def _mouth(dataset: FaceDataset, record: FaceRecord, face: Image) -> float:
-    """The height of a record's mouth; NaN where it has no mask."""
-    if not dataset.has_mask(record, "mouth"):
-        return np.nan
+def measure_mouth(dataset: FaceDataset, record: FaceRecord, face: Image | None = None) -> float | None:
+    """The height of a record's mouth (`mouth_height`); None without masks. `face` is its face mask, if at hand."""
+    if not all(dataset.has_mask(record, kind) for kind in ("mouth", "face")):
+        return None
+    face = dataset.mask(record, "face") if face is None else face
     return float(mouth_height(dataset.mask(record, "mouth")[None], face[None])[0])
 
 

@@ -16,18 +16,15 @@ from numpy.typing import NDArray
 
 from faceswap_pipeline.convert import blend, grain
 from faceswap_pipeline.convert.color import Vector, match_color, measure_skin, skin_weights, without_beard
-from faceswap_pipeline.convert.detail import Album, shut_mouth
+from faceswap_pipeline.convert.detail import Album, measure_mouth, shut_mouth
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.geometry import compose_matrices, transform_points
-from faceswap_pipeline.imaging import FloatImage, Image, mouth_height, network_view, to_float, view_matrix, warp
+from faceswap_pipeline.imaging import FloatImage, Image, network_view, to_float, view_matrix, warp
 from faceswap_pipeline.machine import cores
 from faceswap_pipeline.records import FaceRecord
 from faceswap_pipeline.video.reader import Frame
-
-_FEATURES = ("eyes", "mouth")
-"""Kinds of masks in which a face is no skin."""
 
 Key = tuple[int, int]
 """Track and frame: what names a face within one source."""
@@ -102,6 +99,8 @@ class FaceMixer:
         self._image_placed = blend.scaled_view(self._to_image, self._side, options.face_scale)
         self._guard = blend.view_guard(resolution)
         self._shut = None if album is None else shut_mouth(dataset)
+        self._in_time = {(record.source, record.track, record.frame): record for record in dataset.records}
+        self._mouths: dict[str, float | None] = {}
         self._tile = grain.noise_tile()
         self._mask_reach = round(options.smooth_mask * rate)
         self._tone_reach = round(options.smooth_color * rate)
@@ -135,17 +134,14 @@ class FaceMixer:
         options, size = self._options, self._dataset.crop_size
         source = to_float(network_view(crop, self._swapper.resolution, self._swapper.view))
         face = self._mask_in_view(mask) * (alpha if options.cover != "dataset" else 1)
-        features = {
-            kind: self._dataset.mask(record, kind) for kind in _FEATURES if self._dataset.has_mask(record, kind)
-        }
         fine, fine_source, fine_face = image, source, face
         if self._album is not None:
             side = (self._side, self._side)
-            opened = self._opened(features, mask)
-            fine = self._album.add_detail(image, options.detail, (record.yaw, record.pitch), opened)
+            pose = record.yaw, record.pitch
+            fine = self._album.add_detail(image, options.detail, pose, self._opened(record))
             fine_source = to_float(warp(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), self._to_image, side))
             fine_face = cv2.resize(face, side)
-        skin = skin_weights(face, self._features_in_view(features), np.ones_like(face))
+        skin = skin_weights(face, self._features(record), np.ones_like(face))
         nose = float(transform_points(compose_matrices(self._to_view, record.matrix), record.landmarks)[2, 1])
         height = size / self._dataset.coverage
         if options.cover == "learned":
@@ -208,17 +204,34 @@ class FaceMixer:
             return self._dataset.mask(record, "face")
         return self._draw_face(record)
 
-    def _features_in_view(self, features: Mapping[str, Image]) -> FloatImage | None:
-        """Eyes and mouth (S, S) 0..255 in view space, (R, R) 0..1, as far as the dataset has them."""
-        if not features or self._options.color == "none":
+    def _features(self, record: FaceRecord) -> FloatImage | None:
+        """Eyes and mouth in view space (R, R) 0..1, as far as the dataset has them."""
+        kinds = [kind for kind in ("eyes", "mouth") if self._dataset.has_mask(record, kind)]
+        if not kinds or self._options.color == "none":
             return None
-        return self._mask_in_view(np.maximum.reduce(list(features.values())))
+        return self._mask_in_view(np.maximum.reduce([self._dataset.mask(record, kind) for kind in kinds]))
 
-    def _opened(self, features: Mapping[str, Image], face: Image) -> float | None:
-        """How much higher the mouth is than when it is shut, share of the face's height; None without masks."""
-        if self._shut is None or "mouth" not in features:
+    def _opened(self, record: FaceRecord) -> float | None:
+        """How much higher the mouth is than when it is shut, share of the face's height; None without masks.
+
+        Averaged over the neighbours in time: masks tremble, and another mouth in each frame would be seen.
+        """
+        if self._shut is None:
             return None
-        return float(mouth_height(features["mouth"][None], face[None])[0]) - self._shut
+        heights, weights = [], []
+        for step in range(-self._mask_reach, self._mask_reach + 1):
+            near = self._in_time.get((record.source, record.track, record.frame + step))
+            height = None if near is None else self._mouth(near)
+            if height is not None:
+                heights.append(height)
+                weights.append(self._mask_reach + 1 - abs(step))
+        return float(np.average(heights, weights=weights)) - self._shut if heights else None
+
+    def _mouth(self, record: FaceRecord) -> float | None:
+        """The height of a mouth, measured once."""
+        if record.name not in self._mouths:
+            self._mouths[record.name] = measure_mouth(self._dataset, record)
+        return self._mouths[record.name]
 
     def _mask_in_view(self, mask: Image) -> FloatImage:
         """A mask (S, S) 0..255 of crop space in view space, (R, R) 0..1."""
