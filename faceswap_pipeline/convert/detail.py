@@ -94,7 +94,7 @@ few pictures, and any near pose will do."""
 _TURNED = (10.0, 40.0)
 """Degrees beyond those that make a picture count as twice as unlike, above the nose's tip and below: the eyes of a head
 turned left, in the shade, are like those of one turned right, and do not fit. A mouth says more of its pose itself."""
-_OPENED = 0.012
+_OPENED = 0.03
 """How much further open or shut than the replaced mouth one is that counts as twice as unlike, share of the face's
 height: a network draws a mouth less open than it is, and alone would choose one that is shut."""
 _SHUT = 0.2
