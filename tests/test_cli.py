@@ -369,3 +369,11 @@ def test_a_command_that_is_done_ends_at_once_with_its_status_and_all_its_words(w
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == status and "taken down" not in done.stdout
     assert "nowhere" in done.stderr if status else done.stdout.split() == ["swap", __version__]
+
+
+def test_keras_is_imported_without_matplotlib_which_is_there_afterwards() -> None:
+    code = (
+        "import sys; from faceswap_pipeline.cli import _import_keras; _import_keras(); "
+        "assert 'keras' in sys.modules and 'matplotlib' not in sys.modules; import matplotlib.figure"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

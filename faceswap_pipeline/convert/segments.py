@@ -20,7 +20,7 @@ from functools import cached_property
 from itertools import chain, islice
 from math import inf
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from faceswap_pipeline.convert.faces import Cut, FaceMixer, Key, Look, Patch
 from faceswap_pipeline.convert.options import ConvertOptions
@@ -233,16 +233,15 @@ def write_segments(film: Film, work: WorkFolder, mixer: FaceMixer, advance: Adva
     """
     notes: list[str] = []
     index = 0
-    with _Finisher() as finisher:
-        while (index := _first_missing(film, work, index, advance)) is not None:
-            start = index * film.length
-            begin = film.plan.first_frame(start)
-            frames = read_frames(film.path, start=begin, start_pts=film.times.get(begin), warnings=notes)
-            with closing(paint_frames(frames, film, mixer, start)) as painted:
-                ended = False
-                while not ended and work.note(index) is None:
-                    ended = not _write_segment(film, work, index, painted, notes, advance, finisher)
-                    index += 1
+    while (index := _first_missing(film, work, index, advance)) is not None:
+        start = index * film.length
+        begin = film.plan.first_frame(start)
+        frames = read_frames(film.path, start=begin, start_pts=film.times.get(begin), warnings=notes)
+        with closing(paint_frames(frames, film, mixer, start)) as painted:
+            ended = False
+            while not ended and work.note(index) is None:
+                ended = not _write_segment(film, work, index, painted, notes, advance)
+                index += 1
     return notes
 
 
@@ -255,48 +254,10 @@ def _first_missing(film: Film, work: WorkFolder, index: int, advance: Advance) -
     return None if end is not None and index * film.length >= end else index
 
 
-class _Finisher:
-    """Finishes a segment on a thread while the next one is painted: an encoder holds back some fifty frames to the end.
-
-    One at a time, so that no more than two encoders are open. What finishing raises is raised by `wait`, or at the end
-    of the block, which waits in any case.
-    """
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "finish")
-        self._last: Future[None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._pool.shutdown()
-        if kind is None:
-            self.wait()
-
-    def wait(self) -> None:
-        """Until nothing is being finished."""
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
-
-    def start(self, work: Callable[[], None]) -> None:
-        """Begin with the next; the one before must have been waited for."""
-        self._last = self._pool.submit(work)
-
-
 def _write_segment(
-    film: Film,
-    work: WorkFolder,
-    index: int,
-    painted: Iterator[Painted],
-    notes: list[str],
-    advance: Advance,
-    finisher: _Finisher,
+    film: Film, work: WorkFolder, index: int, painted: Iterator[Painted], notes: list[str], advance: Advance
 ) -> bool:
-    """Write one segment from the frames at hand and leave it to the finisher; False when the source ended before or
-    within it.
-    """
+    """Write one segment from the frames at hand; False when the source ended before or within it."""
     stretch = islice(painted, film.length)
     first = next(stretch, None)
     if first is None:
@@ -307,32 +268,25 @@ def _write_segment(
     writer = VideoWriter(
         work.segment(index), film.info, encoder=options.encoder, quality=options.quality, preset=options.preset
     )
-    with ExitStack() as open_ones:
-        takers = [open_ones.enter_context(writer).write]
-        takers += [open_ones.enter_context(beside.segment(index)) for beside in film.beside]
-        with ExitStack() as threads:
-            write, *others = [threads.enter_context(behind(take)) for take in takers]
-            for each in chain([first], stretch):
-                write(each.frame)
-                for other in others:
-                    other(each)
-                counts = {
-                    "frames": counts["frames"] + 1,
-                    "swapped": counts["swapped"] + (each.faces > 0),
-                    "faces": counts["faces"] + each.faces,
-                }
-                advance(1)
-        finisher.wait()
-        written = open_ones.pop_all()
-
-    def finish() -> None:
-        written.close()
-        notes.extend(note for note in writer.notes if note not in notes)
-        if counts["frames"] < film.length:
-            work.set_end(index * film.length + counts["frames"])
-        work.finish(index, counts | {"notes": writer.notes})
-
-    finisher.start(finish)
+    with writer, ExitStack() as open_ones:
+        write = open_ones.enter_context(behind(writer.write))
+        others = [
+            open_ones.enter_context(behind(open_ones.enter_context(beside.segment(index)))) for beside in film.beside
+        ]
+        for each in chain([first], stretch):
+            write(each.frame)
+            for other in others:
+                other(each)
+            counts = {
+                "frames": counts["frames"] + 1,
+                "swapped": counts["swapped"] + (each.faces > 0),
+                "faces": counts["faces"] + each.faces,
+            }
+            advance(1)
+    notes += [note for note in writer.notes if note not in notes]
+    if counts["frames"] < film.length:
+        work.set_end(index * film.length + counts["frames"])
+    work.finish(index, counts | {"notes": writer.notes})
     return counts["frames"] == film.length
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,22 +187,6 @@ def test_a_segment_that_cannot_be_finished_ends_the_work_and_is_made_again(studi
     work = next(studio.folder.glob(".*.work"))
     assert (work / "000000.json").exists() and not (work / "000001.json").exists()
     assert convert_video(studio.run, studio.folder, MATCHED).counts[0].frames == FRAMES
-
-
-def test_a_segment_is_finished_while_the_next_one_is_painted(studio, monkeypatch):
-    leave, painted = VideoWriter.__exit__, threading.Event()
-
-    def wait(self, *error):
-        if "000000.mp4" in str(self._file.path):
-            assert painted.wait(20), "the first segment's encoder is still open while the second is painted"
-        return leave(self, *error)
-
-    monkeypatch.setattr(VideoWriter, "__exit__", wait)
-    write = VideoWriter.write
-    monkeypatch.setattr(
-        VideoWriter, "write", lambda self, frame: (frame.index == 20 and painted.set(), write(self, frame))[1]
-    )
-    convert_video(studio.run, studio.folder, MATCHED)
 
 
 def test_segments_can_be_made_in_any_order(studio):
