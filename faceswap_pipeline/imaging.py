@@ -60,7 +60,7 @@ def warp(
         image = image[: small[1] * factor, : small[0] * factor]
         ratio_x, ratio_y = small[0] / image.shape[1], small[1] / image.shape[0]
         apart = max(1.0, 1 / (factor * _scale(m)))
-        halved = image if factor == 1 else cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        halved = image if factor == 1 else _as_deep(cv2.resize(image, small, interpolation=cv2.INTER_AREA), image)
         image = blur(halved, _SOFTER * math.sqrt(apart**2 - 1))
         shrink = np.array([[1 / ratio_x, 0, (1 / ratio_x - 1) / 2], [0, 1 / ratio_y, (1 / ratio_y - 1) / 2]])
         m = compose_matrices(m, shrink)

@@ -227,3 +227,14 @@ def test_a_mouth_is_as_high_as_most_of_its_columns_whatever_its_width_and_place(
     mouths[0, 19, 10:20] = 255
     assert 0.2 < imaging.mouth_height(mouths, faces)[0] < 0.25, "half a row more is seen"
     assert imaging.mouth_height(mouths[:1], np.zeros_like(faces[:1]))[0] > 0, "a face that is not there breaks nothing"
+
+
+@pytest.mark.parametrize("scale", [1.5, 0.7, 0.3, 0.1])
+def test_a_channel_axis_of_one_stays(scale):
+    """cv2 drops it, also where a picture is halved before it is sampled."""
+    picture = np.random.default_rng(5).uniform(0, 1, (40, 50, 1)).astype(np.float32)
+    made = imaging.warp(picture, np.array([[scale, 0, 0], [0, scale, 0]]), (20, 10))
+    assert made.shape == (10, 20, 1)
+    np.testing.assert_array_equal(
+        made[..., 0], imaging.warp(picture[..., 0], np.array([[scale, 0, 0], [0, scale, 0]]), (20, 10))
+    )

@@ -8,7 +8,7 @@ the network sees of the crop (crop through `imaging.view_matrix`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.geometry import compose_matrices, invert_matrix, transform_points
 from faceswap_pipeline.imaging import FloatImage, Image, add_luma, blur, warp
+from faceswap_pipeline.video.planes import copied, luma_share, plane_steps, plane_values, plane_views
+from faceswap_pipeline.video.reader import Frame
 
 _GUARD = 0.05
 """Share of the view over which the swap fades out towards the view's border, so that no box can show."""
@@ -43,6 +45,12 @@ class Region:
     def box(self) -> tuple[int, int, int, int]:
         """x, y, width, height."""
         return self.x, self.y, self.width, self.height
+
+    @property
+    def middle(self) -> "Region":
+        """The part of it that is a quarter of each side away from the border."""
+        x, y = self.width // 4, self.height // 4
+        return Region(self.x + x, self.y + y, self.width - 2 * x, self.height - 2 * y)
 
     def of(self, image: NDArray) -> NDArray:
         """The part of `image` (H, W, ...) inside; a view, not a copy."""
@@ -170,11 +178,44 @@ def _marked(luma: NDArray) -> NDArray:
     return band * (near / (near + _ROUGH**2 * usual + 1e-9))
 
 
-def mix(base: Image, face: FloatImage, covered: FloatImage) -> Image:
-    """`base` (h, w, 3) 0..255 with `face` (h, w, 3) -1..1 laid over it by `covered` (h, w) 0..1."""
-    over = cv2.addWeighted(face, 127.5, face, 0, 127.5)
-    mixed = cv2.blendLinear(over, base.astype(np.float32), covered, 1 - covered)
-    return cv2.convertScaleAbs(np.maximum(mixed, 0))  # rounds, and cuts off at 255
+def lay_over(
+    frame: Frame, region: Region, covered: FloatImage, image: FloatImage, matrix: ArrayLike, noise: FloatImage | None
+) -> Frame:
+    """`frame` with a picture (h', w', 3) RGB -1..1 laid over it by `covered` (h, w) 0..1 of the region.
+
+    `matrix` maps frame -> picture; `noise` (h, w) in grey levels is added to the picture's luma. Each plane is mixed at
+    its own size, in its own values, which are the picture's colours before it is brought into place: no RGB is made of
+    the frame, and where nothing is covered not one value of a plane changes.
+    """
+    planes = copied(frame.planes)
+    colors = frame.planes.format.name == "gbrp"
+    values = plane_values(planes, cv2.addWeighted(image, 127.5, image, 0, 127.5))
+    for number, (plane, value, steps) in enumerate(zip(plane_views(planes), values, plane_steps(planes), strict=True)):
+        here, cover, to_frame = _of_plane(region, covered, steps)
+        over = into_region(value[..., None], compose_matrices(matrix, to_frame), here)[..., 0]
+        if noise is not None and (colors or number == 0):
+            over = cv2.scaleAdd(noise, luma_share(planes), over)
+        own = here.of(plane)
+        mixed = cv2.blendLinear(over, own.astype(np.float32), cover, 1 - cover)
+        own[:] = cv2.convertScaleAbs(np.maximum(mixed, 0))  # rounds, and cuts off at 255
+    return replace(frame, planes=planes)
+
+
+def _of_plane(
+    region: Region, covered: FloatImage, steps: tuple[int, int]
+) -> tuple[Region, FloatImage, NDArray[np.float64]]:
+    """A region and its cover in samples of a plane, each of which covers `steps` (x, y) pixels; samples -> pixels."""
+    if steps == (1, 1):
+        return region, covered, np.eye(2, 3)
+    (step_x, step_y), (left, top) = steps, (region.x % steps[0], region.y % steps[1])
+    width, height = -(-(left + region.width) // step_x), -(-(top + region.height) // step_y)
+    whole = cv2.copyMakeBorder(
+        covered, top, height * step_y - top - region.height, left, width * step_x - left - region.width,
+        cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    here = Region(region.x // step_x, region.y // step_y, width, height)
+    to_frame = np.array([[step_x, 0, (step_x - 1) / 2], [0, step_y, (step_y - 1) / 2]], np.float64)
+    return here, np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.float32), to_frame
 
 
 def join_poisson(base: Image, face: FloatImage, covered: FloatImage) -> FloatImage:
@@ -193,11 +234,11 @@ def join_poisson(base: Image, face: FloatImage, covered: FloatImage) -> FloatIma
     return solved.astype(np.float32) / 127.5 - 1
 
 
-JOINS: dict[str, Callable[[Image, FloatImage, FloatImage], FloatImage]] = {
-    "feather": lambda base, face, covered: face,
+JOINS: dict[str, Callable[[Image, FloatImage, FloatImage], FloatImage] | None] = {
+    "feather": None,
     "poisson": join_poisson,
 }
-"""What `--mix` offers: what is done to a face before it is laid over its frame."""
+"""What `--mix` offers: what is done to a face before it is laid over its frame, if anything."""
 
 
 def _smooth_step(x: NDArray) -> NDArray:

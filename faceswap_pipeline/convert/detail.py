@@ -16,7 +16,7 @@ of Kroeger et al. 2016 ("Fast optical flow using dense inverse search"); a pictu
 light, as in Jobson et al. 1997 ("Properties and performance of a center/surround retinex").
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -54,7 +54,7 @@ _MASKS = 50
 """Of how many of them eyes and mouth are looked up to say where a person usually has them."""
 LARGEST_SIDE = 384
 """Pixels along a side of the pictures at most."""
-NEAREST = 5
+NEAREST = 4
 """Pictures that are mixed for eyes, and for the mouth."""
 _BANDS = (0.02, 0.012)
 """Standard deviations of the blur that parts coarse (the network's) from fine (the pictures'), share of the side, above
@@ -271,8 +271,8 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     weights, nose = _parts_of_face(dataset, records, view_matrix(size, _COMPARED_SIDE, view))
 
     def read(record: FaceRecord) -> tuple[Image, Image, float | None]:
-        face = dataset.mask(record, "face")
-        return dataset.crop(record), face, measure_mouth(dataset, record, face)
+        kept = cache(dataset.mask)
+        return dataset.crop(record), kept(record, "face"), measure_mouth(dataset, record, kept)
 
     def leaf(crop: Image, mask: Image, drawing: FloatImage) -> tuple[Image, FloatImage, Image]:
         """One picture's rows of `fine`, `coarse` and `grey`."""
@@ -316,7 +316,7 @@ def shut_mouth(dataset: FaceDataset) -> float | None:
     Two persons' lips differ: what a mouth is higher than when it is shut is what both have in common.
     """
     whole = [each for each in dataset.training_records() if dataset.has_mask(each, "mouth")]
-    measured = [measure_mouth(dataset, record) for record in whole[:: max(1, len(whole) // _MASKS)]]
+    measured = [measure_mouth(dataset, record, dataset.mask) for record in whole[:: max(1, len(whole) // _MASKS)]]
     heights = [height for height in measured if height is not None]
     return _shut(heights) if heights else None
 
@@ -325,12 +325,11 @@ def _shut(heights: Sequence[float]) -> float:
     return float(np.quantile(heights, _SHUT))
 
 
-def measure_mouth(dataset: FaceDataset, record: FaceRecord, face: Image | None = None) -> float | None:
-    """The height of a record's mouth (`mouth_height`); None without masks. `face` is its face mask, if at hand."""
+def measure_mouth(dataset: FaceDataset, record: FaceRecord, read: Callable[[FaceRecord, str], Image]) -> float | None:
+    """The height of a record's mouth (`mouth_height`) by the masks that `read` gives; None without masks."""
     if not all(dataset.has_mask(record, kind) for kind in ("mouth", "face")):
         return None
-    face = dataset.mask(record, "face") if face is None else face
-    return float(mouth_height(dataset.mask(record, "mouth")[None], face[None])[0])
+    return float(mouth_height(read(record, "mouth")[None], read(record, "face")[None])[0])
 
 
 def _spread(image: FloatImage, face: Image) -> NDArray[np.float32]:

@@ -7,8 +7,9 @@ frames around it (`paint`), so that any stretch of a film can be made alone and 
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -21,13 +22,15 @@ from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.geometry import compose_matrices, transform_points
-from faceswap_pipeline.imaging import FloatImage, Image, network_view, to_float, view_matrix, warp
+from faceswap_pipeline.imaging import FloatImage, Image, add_luma, network_view, to_float, view_matrix, warp
 from faceswap_pipeline.machine import cores
 from faceswap_pipeline.records import FaceRecord
 from faceswap_pipeline.video.reader import Frame
 
 Key = tuple[int, int]
 """Track and frame: what names a face within one source."""
+_MASKS_KEPT = 120
+"""Masks that are kept decoded: of two batches of faces."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,25 @@ class Patch:
 
     record: FaceRecord
     region: blend.Region
-    face: FloatImage
-    """(h, w, 3) RGB -1..1, the swapped face in frame pixels."""
     covered: FloatImage
-    """(h, w) 0..1, how much of each pixel it covers."""
+    """(h, w) 0..1, how much of each pixel of the region it covers."""
+    image: FloatImage
+    """(D, D, 3) RGB -1..1, the swapped face."""
+    matrix: NDArray[np.float64]
+    """Pixels of the frame -> pixels of `image`, (2, 3)."""
+    noise: FloatImage | None
+    """(h, w) grey levels, what is added to the luma."""
+
+    @property
+    def face(self) -> FloatImage:
+        """(h, w, 3) RGB -1..1, the swapped face in frame pixels."""
+        face = blend.into_region(self.image, self.matrix, self.region)
+        noisy = face if self.noise is None else add_luma(face, self.noise / np.float32(127.5))
+        return np.clip(noisy, -1, 1)
+
+    def lay_over(self, frame: Frame) -> Frame:
+        """`frame` with the face over it."""
+        return blend.lay_over(frame, self.region, self.covered, self.image, self.matrix, self.noise)
 
 
 class FaceMixer:
@@ -99,6 +117,8 @@ class FaceMixer:
         self._image_placed = blend.scaled_view(self._to_image, self._side, options.face_scale)
         self._guard = blend.view_guard(resolution)
         self._shut = None if album is None else shut_mouth(dataset)
+        # A face's masks are asked for by its neighbours in time and by itself, within a few faces.
+        self._mask = lru_cache(_MASKS_KEPT)(dataset.mask)
         self._in_time = {(record.source, record.track, record.frame): record for record in dataset.records}
         self._mouths: dict[str, float | None] = {}
         self._tile = grain.noise_tile()
@@ -169,9 +189,7 @@ class FaceMixer:
         for record in records:
             patch = self._patch(frame, record, looks)
             if patch is not None:
-                region = patch.region
-                mixed = blend.mix(frame.part(*region.box), patch.face, patch.covered)
-                frame = frame.changed(mixed, region.x, region.y)
+                frame = patch.lay_over(frame)
                 patches.append(patch)
         return frame, patches
 
@@ -189,19 +207,28 @@ class FaceMixer:
         # What comes from pictures is as sharp as a camera sees: it is changed only where the source is less sharp.
         most = blend.MOST_GAIN * (1 - options.detail * (self._album is not None))
         image = blend.match_detail(image, *details, options.sharpen, most)
-        face = blend.into_region(image, compose_matrices(self._image_placed, record.matrix), region)
-        wanted = far.statistic("grain")
-        if wanted is not None:
-            levels = grain.missing_grain(face, wanted * options.grain)
-            to_crop = compose_matrices(record.matrix, [[1, 0, region.x], [0, 1, region.y]])
-            face = grain.add_grain(face, levels, self._tile, to_crop, frame.index)
         cover = blend.into_region(covered, record.matrix, region)
-        return Patch(record, region, blend.JOINS[options.mix](frame.part(*region.box), face, cover), cover)
+        matrix, wanted = compose_matrices(self._image_placed, record.matrix), far.statistic("grain")
+        noise = None if wanted is None else self._noise(image, matrix, region, wanted * options.grain, record)
+        patch, join = Patch(record, region, cover, image, matrix, noise), blend.JOINS[options.mix]
+        if join is None:
+            return patch
+        joined = join(frame.part(*region.box), patch.face, cover)
+        return replace(patch, image=joined, matrix=np.array([[1, 0, -region.x], [0, 1, -region.y]]), noise=None)
+
+    def _noise(
+        self, image: FloatImage, matrix: NDArray, region: blend.Region, wanted: Vector, record: FaceRecord
+    ) -> FloatImage | None:
+        """The noise (h, w) that a face lacks in its region, in grey levels."""
+        luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] * np.float32(127.5)
+        levels = grain.missing_grain(blend.into_region(luma, matrix, region.middle)[..., 0], wanted)
+        to_crop = compose_matrices(record.matrix, [[1, 0, region.x], [0, 1, region.y]])
+        return grain.draw_grain((region.width, region.height), levels, self._tile, to_crop, record.frame)
 
     def _face_mask(self, record: FaceRecord) -> Image:
         """The dataset's face mask (S, S) 0..255, or the one drawn from the landmarks where there is none."""
         if self._dataset.has_mask(record, "face") or self._draw_face is None:
-            return self._dataset.mask(record, "face")
+            return self._mask(record, "face")
         return self._draw_face(record)
 
     def _features(self, record: FaceRecord) -> FloatImage | None:
@@ -209,7 +236,7 @@ class FaceMixer:
         kinds = [kind for kind in ("eyes", "mouth") if self._dataset.has_mask(record, kind)]
         if not kinds or self._options.color == "none":
             return None
-        return self._mask_in_view(np.maximum.reduce([self._dataset.mask(record, kind) for kind in kinds]))
+        return self._mask_in_view(np.maximum.reduce([self._mask(record, kind) for kind in kinds]))
 
     def _opened(self, record: FaceRecord) -> float | None:
         """How much higher the mouth is than when it is shut, share of the face's height; None without masks.
@@ -230,7 +257,7 @@ class FaceMixer:
     def _mouth(self, record: FaceRecord) -> float | None:
         """The height of a mouth, measured once."""
         if record.name not in self._mouths:
-            self._mouths[record.name] = measure_mouth(self._dataset, record)
+            self._mouths[record.name] = measure_mouth(self._dataset, record, self._mask)
         return self._mouths[record.name]
 
     def _mask_in_view(self, mask: Image) -> FloatImage:

@@ -17,10 +17,9 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain, islice
 from math import inf
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from faceswap_pipeline.convert.faces import Cut, FaceMixer, Key, Look, Patch
 from faceswap_pipeline.convert.options import ConvertOptions
@@ -31,6 +30,10 @@ from faceswap_pipeline.video.ahead import ahead
 from faceswap_pipeline.video.info import VideoInfo
 from faceswap_pipeline.video.reader import Frame, read_frames
 from faceswap_pipeline.video.writer import VideoWriter
+
+_HELD, _HELD_PIXELS = (4, 30), 28_000_000
+"""How many painted frames may wait for the encoder: at least and at most, and of how many pixels together between. The
+least where something else is made of them too."""
 
 
 @dataclass(frozen=True)
@@ -229,20 +232,100 @@ class WorkFolder:
 def write_segments(film: Film, work: WorkFolder, mixer: FaceMixer, advance: Advance) -> list[str]:
     """Make every segment that is not finished yet, in order; returns what was odd about the source or the encoder.
 
-    On any exception, Ctrl-C included, the segment in work is removed and the finished ones stay.
+    Frames are painted while those before them are encoded, and while an encoder finishes its segment: it holds back
+    some fifty frames to the end. On any exception, Ctrl-C included, the segment in work is removed and the finished
+    ones stay.
     """
     notes: list[str] = []
+    least, most = _HELD
+    fitting = 0 if film.beside else _HELD_PIXELS // (film.info.width * film.info.height)
+    held = min(max(fitting, least), most)
     index = 0
     while (index := _first_missing(film, work, index, advance)) is not None:
         start = index * film.length
         begin = film.plan.first_frame(start)
         frames = read_frames(film.path, start=begin, start_pts=film.times.get(begin), warnings=notes)
-        with closing(paint_frames(frames, film, mixer, start)) as painted:
-            ended = False
-            while not ended and work.note(index) is None:
-                ended = not _write_segment(film, work, index, painted, notes, advance)
-                index += 1
+        with (
+            closing(paint_frames(frames, film, mixer, start)) as painted,
+            _SegmentWriter(film, work, index, notes) as writer,
+            behind(writer.write, held) as write,
+        ):
+            for each in painted:
+                if each.frame.index % film.length == 0 and work.note(each.frame.index // film.length) is not None:
+                    writer.ends_early = True
+                    break
+                # What waits to be encoded holds on to nothing else.
+                write(each if film.beside else Painted(each.frame, each.frame, (), each.faces))
+                advance(1)
+        index = writer.index + 1
     return notes
+
+
+class _SegmentWriter:
+    """Writes painted frames, which come in order, into one segment after the other."""
+
+    def __init__(self, film: Film, work: WorkFolder, index: int, notes: list[str]) -> None:
+        """`index` is the first segment's; `notes` takes what was odd about the encoder."""
+        self._film, self._work, self._notes = film, work, notes
+        self.index = index
+        """Of the segment in work, or of the last one."""
+        self.ends_early = False
+        """Whether the source goes on after the last frame."""
+        self._open: ExitStack | None = None
+        self._takers: list[Callable[[Painted], None]] = []
+        self._counts = {"frames": 0, "swapped": 0, "faces": 0}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if kind is not None:
+            if self._open is not None:
+                self._open.__exit__(kind, error, trace)
+            return
+        frames = self._counts["frames"]
+        if self._open is not None:
+            self._finish()
+        if not self.ends_early:
+            self._work.set_end(self.index * self._film.length + frames)
+
+    def write(self, painted: Painted) -> None:
+        """Takes the next frame."""
+        index = painted.frame.index // self._film.length
+        if self._open is not None and index != self.index:
+            self._finish()
+        if self._open is None:
+            self._begin(index)
+        for take in self._takers:
+            take(painted)
+        self._counts["frames"] += 1
+        self._counts["swapped"] += painted.faces > 0
+        self._counts["faces"] += painted.faces
+
+    def _begin(self, index: int) -> None:
+        film, options = self._film, self._film.options
+        self.index, self._counts = index, dict.fromkeys(self._counts, 0)
+        with ExitStack() as opened:
+            self._encoder = opened.enter_context(
+                VideoWriter(
+                    self._work.segment(index),
+                    film.info,
+                    encoder=options.encoder,
+                    quality=options.quality,
+                    preset=options.preset,
+                )
+            )
+            besides = [opened.enter_context(beside.segment(index)) for beside in film.beside]
+            self._takers = [lambda painted: self._encoder.write(painted.frame)]
+            self._takers += [opened.enter_context(behind(take)) for take in besides]
+            self._open = opened.pop_all()
+
+    def _finish(self) -> None:
+        opened, self._open = self._open, None
+        assert opened is not None
+        opened.close()
+        self._notes += [note for note in self._encoder.notes if note not in self._notes]
+        self._work.finish(self.index, self._counts | {"notes": self._encoder.notes})
 
 
 def _first_missing(film: Film, work: WorkFolder, index: int, advance: Advance) -> int | None:
@@ -252,42 +335,6 @@ def _first_missing(film: Film, work: WorkFolder, index: int, advance: Advance) -
         index += 1
     end = work.end
     return None if end is not None and index * film.length >= end else index
-
-
-def _write_segment(
-    film: Film, work: WorkFolder, index: int, painted: Iterator[Painted], notes: list[str], advance: Advance
-) -> bool:
-    """Write one segment from the frames at hand; False when the source ended before or within it."""
-    stretch = islice(painted, film.length)
-    first = next(stretch, None)
-    if first is None:
-        work.set_end(index * film.length)
-        return False
-    counts = {"frames": 0, "swapped": 0, "faces": 0}
-    options = film.options
-    writer = VideoWriter(
-        work.segment(index), film.info, encoder=options.encoder, quality=options.quality, preset=options.preset
-    )
-    with writer, ExitStack() as open_ones:
-        write = open_ones.enter_context(behind(writer.write))
-        others = [
-            open_ones.enter_context(behind(open_ones.enter_context(beside.segment(index)))) for beside in film.beside
-        ]
-        for each in chain([first], stretch):
-            write(each.frame)
-            for other in others:
-                other(each)
-            counts = {
-                "frames": counts["frames"] + 1,
-                "swapped": counts["swapped"] + (each.faces > 0),
-                "faces": counts["faces"] + each.faces,
-            }
-            advance(1)
-    notes += [note for note in writer.notes if note not in notes]
-    if counts["frames"] < film.length:
-        work.set_end(index * film.length + counts["frames"])
-    work.finish(index, counts | {"notes": writer.notes})
-    return counts["frames"] == film.length
 
 
 @contextmanager

@@ -216,10 +216,8 @@ def with_difference(frame: VideoFrame, difference: NDArray, x: int, y: int) -> V
     `difference` is (h, w, 3) in RGB levels (new minus old), inside the frame. It goes through the colour matrix alone:
     where it is zero no plane value changes. Chroma gets the mean over the pixels that each sample covers.
     """
-    new = empty_like(frame, frame.width, frame.height, frame.format.name)
+    new = copied(frame)
     views = plane_views(new)
-    for source, target in zip(plane_views(frame), views, strict=True):
-        target[:] = source
     change = np.asarray(difference, np.float32)
     name = frame.format.name
     if name == "gbrp":
@@ -234,6 +232,45 @@ def with_difference(frame: VideoFrame, difference: NDArray, x: int, y: int) -> V
             levels[channel], (x % step_x, y % step_y), (step_x, step_y), (frame.width - x, frame.height - y)
         )
         _add(view, mean, x // step_x, y // step_y)
+    return new
+
+
+def plane_steps(frame: VideoFrame) -> list[tuple[int, int]]:
+    """How many pixels of a frame of the five formats a sample of each plane covers, x and y."""
+    steps = _SUBSAMPLING.get(frame.format.name, (1, 1))
+    return [steps if number else (1, 1) for number in range(len(frame.planes))]
+
+
+def plane_values(frame: VideoFrame, colors: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """What each plane of a frame would hold for colours (H, W, 3), RGB levels 0..255: as many float32 (H, W)."""
+    if frame.format.name == "gbrp":
+        red, green, blue = cv2.split(colors)
+        return [green, blue, red]
+    full_range = frame.color_range == FULL_RANGE
+    zero = np.array([0 if full_range else 16, 128, 128], np.float32)
+    matrix = np.column_stack([difference_matrix(frame.colorspace, full_range), zero])[: len(frame.planes)]
+    return list(cv2.split(cv2.transform(colors, matrix)))
+
+
+def luma_share(frame: VideoFrame) -> float:
+    """Values of the luma plane (of each plane where they are colours) in one of 255 grey levels."""
+    narrow = frame.format.name != "gbrp" and frame.color_range != FULL_RANGE
+    return 219 / 255 if narrow else 1.0
+
+
+def luma_levels(frame: VideoFrame, x: int, y: int, width: int, height: int) -> NDArray[np.float32]:
+    """The luma (height, width) of a region inside a frame of the five formats, in grey levels 0..255."""
+    if frame.format.name == "gbrp":
+        return cv2.cvtColor(part_to_rgb(frame, x, y, width, height), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    region = plane_views(frame)[0][y : y + height, x : x + width].astype(np.float32)
+    return region if frame.color_range == FULL_RANGE else (region - 16) * np.float32(255 / 219)
+
+
+def copied(frame: VideoFrame) -> VideoFrame:
+    """A frame of the five formats with the same planes, to be written to."""
+    new = empty_like(frame, frame.width, frame.height, frame.format.name)
+    for source, target in zip(plane_views(frame), plane_views(new), strict=True):
+        target[:] = source
     return new
 
 

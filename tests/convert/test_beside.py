@@ -154,7 +154,8 @@ def test_two_faces_that_overlap_make_one_layer():
     for x, y in ((4, 6), (20, 12)):
         face = random.uniform(-1, 1, (30, 40, 3)).astype(np.float32)
         covered = random.uniform(0, 1, (30, 40)).astype(np.float32)
-        patches.append(Patch(make_record(0, 0), Region(x, y, 40, 30), face, covered))
+        there = np.array([[1.0, 0, -x], [0, 1, -y]])
+        patches.append(Patch(make_record(0, 0), Region(x, y, 40, 30), covered, face, there, None))
     ground = random.uniform(0, 255, (60, 80, 3))
     expected = ground.copy()
     for patch in patches:

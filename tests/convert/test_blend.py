@@ -1,5 +1,9 @@
 """Placing a face in a frame: where it may reach, and that nothing else moves."""
 
+from dataclasses import replace
+from fractions import Fraction
+
+import av
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +12,8 @@ from faceswap_pipeline.convert import blend
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.geometry import compose_matrices, invert_matrix, similarity_matrix, transform_points
 from faceswap_pipeline.imaging import network_view, to_float, view_matrix, warp
+from faceswap_pipeline.video.planes import plane_views
+from faceswap_pipeline.video.reader import picture_frame
 
 SIZE, RESOLUTION, VIEW = 128, 64, (0.7, 0.8)
 
@@ -46,13 +52,25 @@ def paste(frame, matrix, mask, alpha, change=0.0):
     covered = blend.cover(blend.soft_shape(mask, 0, 0.06, 82), alpha, to_view())
     region = blend.covered_region(covered, matrix, (320, 240))
     assert region is not None
-    out = frame.copy()
-    face = blend.into_region(image, compose_matrices(to_view(), matrix), region)
     cover = blend.into_region(covered, matrix, region)
-    region.of(out)[:] = blend.mix(region.of(frame), face, cover)
+    out = blend.lay_over(shown(frame), region, cover, image, compose_matrices(to_view(), matrix), None).rgb
     whole = np.zeros(frame.shape[:2], np.float32)
     region.of(whole)[:] = cover
     return out, whole
+
+
+def shown(picture):
+    return picture_frame(picture, 0, Fraction(0), Fraction(1, 25))
+
+
+def in_planes(picture, pixel_format, full_range):
+    """`picture` (H, W, 3) as a frame of a pixel format, BT.709."""
+    whole = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    whole.colorspace, whole.color_range = 1, 2
+    planes = whole.reformat(
+        format=pixel_format, dst_colorspace=1, dst_color_range=2 if full_range else 1, src_color_range=2
+    )
+    return replace(shown(picture), planes=planes)
 
 
 def test_own_face_comes_back_in_place(frame, matrix, mask):
@@ -87,6 +105,40 @@ def test_region_is_cut_at_the_frame_and_none_outside(mask):
     assert region is not None and region.x == region.y == 0 and region.width <= 101 and region.height <= 75
     assert blend.covered_region(covered, similarity_matrix(1, 0, 500, 0), (101, 75)) is None
     assert blend.covered_region(covered * 0, corner, (101, 75)) is None
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "gbrp", "gray"])
+@pytest.mark.parametrize("size", [(320, 240), (201, 163)])
+def test_a_face_shows_its_colours_in_every_format(frame, matrix, mask, pixel_format, full_range, size):
+    """Laid over planes it looks as it does laid over RGB; what is not covered keeps every value of every plane."""
+    picture = np.ascontiguousarray(frame[: size[1], : size[0]])
+    there = in_planes(picture, pixel_format, full_range)
+    covered = blend.cover(blend.soft_shape(mask, 0, 0.06, 82), blend.view_guard(RESOLUTION), to_view())
+    region = blend.covered_region(covered, matrix, size)
+    assert region is not None and region.x + region.width <= size[0]
+    cover = blend.into_region(covered, matrix, region)
+    slope = np.linspace(-0.4, 0.3, 64, dtype=np.float32)
+    image = np.stack(
+        [np.broadcast_to(slope, (64, 64)), np.broadcast_to(slope[:, None], (64, 64)), 0 * slope * slope[:, None]], -1
+    )
+    placed = compose_matrices(to_view(), matrix)
+    noise = np.full(cover.shape, 12, np.float32)
+    made = blend.lay_over(there, region, cover, image, placed, noise)
+    face = (blend.into_region(image, placed, region) + 1) * 127.5 + 12
+    if pixel_format == "gray":
+        face = np.repeat((face @ np.float32([0.2126, 0.7152, 0.0722]))[..., None], 3, 2)
+    inside = cover > 0.999
+    error = region.of(made.rgb)[inside] - face[inside]
+    assert np.abs(error).mean() < 3 and np.abs(error.mean(0)).max() < 2, "rounded planes, chroma of blocks, cut-off"
+    touched = np.zeros(picture.shape[:2], bool)
+    region.of(touched)[:] = cover > 0
+    for old, new in zip(plane_views(there.planes), plane_views(made.planes), strict=True):
+        steps = [-(-whole // part) for whole, part in zip(picture.shape[:2], old.shape, strict=True)]
+        room = np.pad(touched, [(0, -whole % step) for whole, step in zip(picture.shape[:2], steps, strict=True)])
+        blocks = room.reshape(old.shape[0], steps[0], old.shape[1], steps[1]).any((1, 3))
+        np.testing.assert_array_equal(new[~blocks], old[~blocks])
+        assert (new[blocks] != old[blocks]).any()
 
 
 @pytest.mark.parametrize("erode", [0, 0.05])
@@ -180,7 +232,12 @@ def test_poisson_takes_the_tone_of_the_surroundings_and_keeps_the_rest(frame, ma
     cover = blend.into_region(covered, matrix, region)
     brighter = np.clip(to_float(base) * 0.5 + 0.3, -1, 1)
     own = np.clip(to_float(base) * 0.5, -1, 1)
-    out = [blend.mix(base, blend.join_poisson(base, face, cover), cover).astype(int) for face in (brighter, own)]
+    there = np.array([[1, 0, -region.x], [0, 1, -region.y]])
+    out = [
+        region.of(blend.lay_over(shown(frame), region, cover, blend.join_poisson(base, face, cover), there, None).rgb)
+        for face in (brighter, own)
+    ]
+    out = [each.astype(int) for each in out]
     np.testing.assert_array_equal(out[0][cover == 0], base[cover == 0])
     assert np.abs(out[0] - out[1]).mean() < 3, "a constant offset of the face is solved away"
 

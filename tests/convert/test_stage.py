@@ -161,12 +161,15 @@ def test_a_stop_at_any_frame_is_taken_up_with_the_same_frames(studio, after, mon
         convert_video(studio.run, studio.folder / "part", MATCHED, progress=Stop(after))
     assert not (studio.folder / "part" / "video_a_swapped.mp4").exists()
     kept = sorted(path.name for path in (studio.folder / "part").glob(".*.work/*.mp4"))
-    assert kept == [f"{index:06d}.mp4" for index in range(after // 15)], "finished segments stay, none is torn"
+    assert kept == [f"{index:06d}.mp4" for index in range(len(kept))], "finished segments stay, none is torn"
+    assert (after - 30) // 15 <= len(kept) <= after // 15, "what waits for the encoder is lost, 30 frames at most"
     begun = []
-    original = segments._write_segment
-    monkeypatch.setattr(segments, "_write_segment", lambda *a: begun.append(a[2]) or original(*a))
+    begin = segments._SegmentWriter._begin
+    monkeypatch.setattr(
+        segments._SegmentWriter, "_begin", lambda self, index: begun.append(index) or begin(self, index)
+    )
     convert_video(studio.run, studio.folder / "part", MATCHED)
-    assert begun[0] == after // 15, "no finished segment is made again"
+    assert begun == list(range(len(kept), 4)), "no finished segment is made again"
     whole, part = (planes(studio.folder / name / "video_a_swapped.mp4") for name in ("whole", "part"))
     assert len(whole) == len(part) == FRAMES
     assert all(np.array_equal(*pair) for frames in zip(whole, part, strict=True) for pair in zip(*frames, strict=True))
