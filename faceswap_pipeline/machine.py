@@ -3,8 +3,13 @@
 Apart from `backend`, so that asking loads no network library.
 """
 
+import ctypes
 import os
+import sys
 from pathlib import Path
+
+_MMAP_THRESHOLD = -3
+"""glibc's number of that parameter."""
 
 
 def cores() -> int:
@@ -22,3 +27,14 @@ def memory_bytes() -> float:
     if hasattr(os, "sysconf"):
         limits.append(float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES"))
     return min(limits, default=8e9)
+
+
+def return_large_blocks(least: int) -> None:
+    """Have memory in blocks of `least` bytes and more go back to the system as soon as it is freed.
+
+    By itself glibc does so only until the first such block was freed, and then keeps what films need in pieces, some
+    hundred megabytes. Other C libraries are left as they are. For the whole process (mallopt(3)).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, least)

@@ -54,7 +54,7 @@ class ConvertOptions(Options):
     """Constant quality of the encoder (CRF, CQ); lower is better and larger."""
     preset: str | None = None
     """Speed of the encoder, in its own words, such as medium or slow; none: the encoder's usual one."""
-    batch: Annotated[int, Between(1, 256)] = 16
+    batch: Annotated[int, Between(1, 256)] = 8
     """Faces that go through the network at once."""
     segment_seconds: Annotated[float, Between(0.5, 60)] = 4.0
-    """Length of the pieces that are finished one by one; an interrupted conversion loses at most one, seconds."""
+    """Length of the pieces that are finished one by one, seconds; an interrupted one loses little more than one."""

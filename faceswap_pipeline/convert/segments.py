@@ -31,7 +31,7 @@ from faceswap_pipeline.video.info import VideoInfo
 from faceswap_pipeline.video.reader import Frame, read_frames
 from faceswap_pipeline.video.writer import VideoWriter
 
-_HELD, _HELD_PIXELS = (4, 30), 28_000_000
+_HELD, _HELD_PIXELS = (4, 30), 20_000_000
 """How many painted frames may wait for the encoder: at least and at most, and of how many pixels together between. The
 least where something else is made of them too."""
 
@@ -112,7 +112,8 @@ def paint_frames(frames: Iterable[Frame], film: Film, mixer: FaceMixer, start: i
     """Frames from index `start` on, painted and marked.
 
     A frame in which no face was replaced carries no watermark. `frames` must begin at `film.plan.first_frame(start)` or
-    before and have no gap. Faces are looked at ahead, on a thread; holds about `reach` plus two batches of frames.
+    before and have no gap. Faces are looked at ahead, on a thread; holds about `reach` frames and one and a half
+    batches.
     """
     plan = film.plan
     waiting: deque[Frame] = deque()
@@ -126,7 +127,8 @@ def paint_frames(frames: Iterable[Frame], film: Film, mixer: FaceMixer, start: i
         shown = film.notice(painted)
         return Painted(frame, film.mark(shown) if patches else shown, patches, len(records))
 
-    with closing(ahead(look_at_frames(frames, plan, mixer, plan.first_face(start)), plan.batch)) as looked_at:
+    looks_ahead = ahead(look_at_frames(frames, plan, mixer, plan.first_face(start)), plan.batch // 2)
+    with closing(looks_ahead) as looked_at:
         for frame, found in looked_at:
             looks |= found
             if frame.index >= start:
@@ -341,12 +343,24 @@ def _first_missing(film: Film, work: WorkFolder, index: int, advance: Advance) -
 def behind(work: Callable[[Any], None], depth: int = 4) -> Iterator[Callable[[Any], None]]:
     """A function that hands `work` its arguments on a thread, in order, at most `depth` ahead.
 
-    What `work` raises is raised by a later call or at the end of the block; a block that raises drops what waits.
+    What `work` raises is raised by a later call or at the end of the block, and nothing after it is worked on; a block
+    that raises drops what waits.
     """
     waiting: deque[Future[None]] = deque()
+    failed = False
+
+    def work_on(item: Any) -> None:
+        nonlocal failed
+        if failed:
+            return
+        try:
+            work(item)
+        except BaseException:
+            failed = True
+            raise
 
     def hand_over(item: Any) -> None:
-        waiting.append(pool.submit(work, item))
+        waiting.append(pool.submit(work_on, item))
         while len(waiting) > depth or (waiting and waiting[0].done()):
             waiting.popleft().result()
 

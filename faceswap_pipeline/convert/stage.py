@@ -40,6 +40,7 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import fit_pose, load_mean_face, project
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError
 from faceswap_pipeline.imaging import Image
+from faceswap_pipeline.machine import return_large_blocks
 from faceswap_pipeline.progress import Advance, Progress
 from faceswap_pipeline.provenance.credentials import FileSigner, Identity, own_identity, sign_file
 from faceswap_pipeline.provenance.marking import Marker, payload_of
@@ -53,6 +54,8 @@ from faceswap_pipeline.video.writer import join_segments
 
 FORMAT = "faceswap-conversion"
 VERSION = 3
+_LARGE_BLOCK = 1_500_000
+"""Bytes: planes of large frames, and pictures of faces in them, are given back when they are freed."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ def convert_video(
 
     Raises RunError, DatasetError, VideoError, OptionError or StorageError where something is missing or does not fit.
     """
+    return_large_blocks(_LARGE_BLOCK)
     find_encoder(options.encoder, options.quality, options.preset)
     check_text(options.label, options.label_font)
     identity = identity or own_identity()
