@@ -204,7 +204,8 @@ def block_side(matrix: ArrayLike) -> int:
 
 def _scale(matrix: ArrayLike) -> float:
     """How much longer a matrix (2, 3) makes things."""
-    return math.sqrt(abs(float(np.linalg.det(np.asarray(matrix, np.float64)[:, :2]))))
+    (a, b, _), (c, d, _) = np.asarray(matrix, np.float64).tolist()
+    return math.sqrt(abs(a * d - b * c))
 
 
 def _shown_part(image: NDArray, matrix: NDArray, size: tuple[int, int]) -> tuple[NDArray, NDArray]:

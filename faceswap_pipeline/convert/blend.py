@@ -143,8 +143,8 @@ def measure_detail(image: FloatImage, weights: NDArray) -> NDArray[np.float64] |
     total = float(weights.sum())
     if total < 1:
         return None
-    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-    return np.array([(weights * band**2).sum() for band in (_finest(luma), _finest(_marked(luma)))], np.float64) / total
+    finest = _finest(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image)
+    return np.array([(weights * band**2).sum() for band in (finest, _finest(_marked(finest)))], np.float64) / total
 
 
 def match_detail(
@@ -162,7 +162,7 @@ def match_detail(
     level, response = np.sqrt(np.maximum(own, 1e-9))
     # Adding a band once raises that band's own level by only `response`: it is a band, not a tone.
     gain = np.clip((np.sqrt(wanted[0]) - level) / response, -_MOST_LOSS, most)
-    band = _marked(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    band = _marked(_finest(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)))
     return np.clip(add_luma(image, np.float32(strength * gain) * band), -1, 1)
 
 
@@ -170,11 +170,11 @@ def _finest(image: NDArray) -> NDArray:
     return image - blur(image, 1.0)
 
 
-def _marked(luma: NDArray) -> NDArray:
-    """The finest band, faint where its surroundings have no more of it than most of the picture."""
-    band = _finest(luma)
+def _marked(band: NDArray) -> NDArray:
+    """A finest band, faint where its surroundings have no more of it than most of the picture."""
     near = blur(band**2, 1.5)
-    usual = np.median(near[::3, ::3])  # it is smooth: more of it says the same
+    some = near[::3, ::3].ravel()  # it is smooth: more of it says the same
+    usual = np.partition(some, len(some) // 2)[len(some) // 2]
     return band * (near / (near + _ROUGH**2 * usual + 1e-9))
 
 

@@ -110,7 +110,9 @@ def without_beard(image: FloatImage, weights: NDArray, nose: float) -> NDArray[n
     near = cv2.GaussianBlur(above, (2 * reach + 1, 1), _BESIDE * len(image), borderType=cv2.BORDER_REPLICATE)
     near += np.float32(1e-3) * above.mean(1, keepdims=True)  # beside the face: as it is on the whole
     ratio = red / green
-    warm = _share(np.log(ratio / np.median(ratio[:row][skin])), _HAIR)
+    above_nose = ratio[:row][skin]
+    usual = np.partition(above_nose, len(above_nose) // 2)[len(above_nose) // 2]
+    warm = _share(np.log(ratio / usual), _HAIR)
     lit = _share(bright * (near[1] / near[0]), _BEARD)
     beard = weights * (1 - lit) * (1 - warm)
     beard[:row] = 0

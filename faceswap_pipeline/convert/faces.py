@@ -22,7 +22,7 @@ from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.geometry import compose_matrices, transform_points
-from faceswap_pipeline.imaging import FloatImage, Image, add_luma, network_view, to_float, view_matrix, warp
+from faceswap_pipeline.imaging import FloatImage, Image, add_luma, to_float, view_matrix, warp
 from faceswap_pipeline.machine import cores
 from faceswap_pipeline.records import FaceRecord
 from faceswap_pipeline.video.reader import Frame
@@ -145,15 +145,14 @@ class FaceMixer:
         grains = grain.measure_grain([cut.skin for cut in cuts])
         # Each face by itself, on all cores: the network leaves them idle here, and most of the work is OpenCV's.
         with ThreadPoolExecutor(cores()) as pool:
-            found = pool.map(self._look_at, records, crops, masks, made.image, made.alpha[..., 0], grains)
+            shown = made.seen, made.faces[..., 0], made.image, made.alpha[..., 0]
+            found = pool.map(self._look_at, records, crops, masks, *shown, grains)
             return {(record.track, record.frame): look for record, look in zip(records, found, strict=True)}
 
-    def _look_at(
-        self, record: FaceRecord, crop: Image, mask: Image, image: FloatImage, alpha: FloatImage, level: Vector | None
-    ) -> Look:
+    def _look_at(self, record: FaceRecord, crop: Image, mask: Image, source: FloatImage, face: FloatImage,
+                 image: FloatImage, alpha: FloatImage, level: Vector | None) -> Look:  # fmt: skip
         options, size = self._options, self._dataset.crop_size
-        source = to_float(network_view(crop, self._swapper.resolution, self._swapper.view))
-        face = self._mask_in_view(mask) * (alpha if options.cover != "dataset" else 1)
+        face = face * (alpha if options.cover != "dataset" else 1)
         fine, fine_source, fine_face = image, source, face
         if self._album is not None:
             side = (self._side, self._side)
@@ -292,7 +291,9 @@ class _Window:
     def _mean(values: Sequence[NDArray], weights: Sequence[int]) -> NDArray:
         mean = values[0] * np.float32(weights[0] / sum(weights))
         for value, weight in zip(values[1:], weights[1:], strict=True):
-            mean += value * np.float32(weight / sum(weights))
+            # OpenCV goes over a picture once; a few numbers are numpy's.
+            share = np.float32(weight / sum(weights))
+            mean = cv2.scaleAdd(value, float(share), mean) if value.ndim == 2 else mean + value * share
         return mean
 
 

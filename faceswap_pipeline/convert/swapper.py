@@ -26,6 +26,10 @@ class SwapOutput:
     """(N, R, R, 3) RGB -1..1."""
     alpha: FloatImage
     """(N, R, R, 1) 0..1, where the network means its picture to cover."""
+    seen: FloatImage
+    """(N, R, R, 3) RGB -1..1, what it was shown."""
+    faces: FloatImage
+    """(N, R, R, 1) 0..1, the face masks of what it was shown."""
 
 
 class Swapper(Protocol):
@@ -127,7 +131,8 @@ class NetworkSwapper:
         pictures, faces = self._seen(crops, masks)
         made = self._draw(pictures, faces, 1.0)
         image = self._draw(made[..., :3], faces, 0.0) if self._moved else made
-        return SwapOutput(image[: len(crops), ..., :3], made[: len(crops), ..., 3:])
+        count = len(crops)
+        return SwapOutput(image[:count, ..., :3], made[:count, ..., 3:], pictures[:count], faces[:count])
 
     def redraw(self, crops: Image, masks: Image) -> FloatImage:
         """The person's own faces by the same decoder, (N, R, R, 3) RGB -1..1, in the tone that `swap` gives."""

@@ -127,7 +127,8 @@ class StandIn:
         self.batches.append(len(crops))
         views = np.stack([to_float(network_view(crop, self.resolution, self.view)) for crop in crops])
         image = np.clip(views + np.float32(self.change), -1, 1)
-        return SwapOutput(image, np.ones((*image.shape[:3], 1), np.float32))
+        faces = np.stack([network_view(mask, self.resolution, self.view) for mask in masks])[..., None]
+        return SwapOutput(image, np.ones_like(image[..., :1]), views, faces / np.float32(255))
 
     def redraw(self, crops: NDArray[np.uint8], masks: NDArray[np.uint8]) -> NDArray[np.float32]:
         assert masks.shape == crops.shape[:3]

@@ -1,5 +1,6 @@
 """What is measured of a face and how its neighbours steady it."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_a_flickering_tone_is_steadied(dataset):
         def swap(self, crops, masks):
             made = super().swap(crops, masks)
             jumps = np.random.default_rng(1).normal(0, 0.1, (len(crops), 1, 1, 1)).astype(np.float32)
-            return type(made)(np.clip(made.image + jumps, -1, 1), made.alpha)
+            return replace(made, image=np.clip(made.image + jumps, -1, 1))
 
     means = {}
     for color, seconds in (("none", 0.0), ("reinhard", 0.0)):
