@@ -5,7 +5,7 @@ In: `uint8 (H, W, 3)` RGB 0..255 or `(H, W)` masks, or float32 arrays of the sam
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -154,6 +154,11 @@ def mouth_height(mouths: NDArray, faces: NDArray) -> NDArray[np.float64]:
     columns = (mouths > 127).sum(1).astype(np.float64)
     heights = np.square(columns).sum(1) / np.maximum(columns.sum(1), 1)
     return np.asarray(heights / np.maximum((faces > 127).any(2).sum(1), 1), np.float64)
+
+
+def ramp(values: Any, limits: tuple[float, float]) -> NDArray:
+    """How far values are from the lower limit to the upper, 0..1."""
+    return np.clip((values - np.float32(limits[0])) / np.float32(limits[1] - limits[0]), 0, 1)
 
 
 def add_luma(image: FloatImage, luma: FloatImage) -> FloatImage:

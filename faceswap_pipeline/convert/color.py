@@ -5,13 +5,13 @@ A statistic is one plain vector per face, so that a mean over neighbouring frame
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.imaging import FloatImage, grow_mask
+from faceswap_pipeline.imaging import FloatImage, grow_mask, ramp
 
 Vector = NDArray[np.float64]
 
@@ -112,12 +112,12 @@ def without_beard(image: FloatImage, weights: NDArray, nose: float) -> NDArray[n
     ratio = red / green
     above_nose = ratio[:row][skin]
     usual = np.partition(above_nose, len(above_nose) // 2)[len(above_nose) // 2]
-    warm = _share(np.log(ratio / usual), _HAIR)
-    lit = _share(bright * (near[1] / near[0]), _BEARD)
+    warm = ramp(np.log(ratio / usual), _HAIR)
+    lit = ramp(bright * (near[1] / near[0]), _BEARD)
     beard = weights * (1 - lit) * (1 - warm)
     beard[:row] = 0
     much = beard.sum() / max(float(weights[row:].sum()), 1e-6)
-    return np.asarray(weights - np.float32(0.98) * _share(much, _BEARDED) * beard, np.float32)
+    return np.asarray(weights - np.float32(0.98) * ramp(much, _BEARDED) * beard, np.float32)
 
 
 def measure_skin(method: str, image: FloatImage, weights: NDArray) -> Vector | None:
@@ -194,11 +194,6 @@ def _to_linear(image: FloatImage) -> FloatImage:
     raised = (value + np.float32(_CURVE_OFFSET)) * np.float32(1 / (1 + _CURVE_OFFSET))
     curved = cv2.pow(raised, 2.4)  # a fifth of numpy's time
     return np.where(value <= _CURVE_START, value * np.float32(1 / 12.92), curved)
-
-
-def _share(values: Any, limits: tuple[float, float]) -> NDArray:
-    """How far values are from the lower limit to the upper, 0..1."""
-    return np.clip((values - np.float32(limits[0])) / np.float32(limits[1] - limits[0]), 0, 1)
 
 
 def _measure_moments(pixels: NDArray, weights: NDArray) -> Vector:

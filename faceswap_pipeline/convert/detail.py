@@ -36,6 +36,7 @@ from faceswap_pipeline.imaging import (
     blur,
     grow_mask,
     mouth_height,
+    ramp,
     resize,
     to_float,
     to_uint8,
@@ -61,12 +62,28 @@ _BANDS = (0.02, 0.012)
 the nose's tip and below: a mouth has more shapes than there are pictures of it, and the network's is to stay."""
 _TONE_BAND = 0.04
 """The same for colour without luma: a network's irises have some of the old person's colour."""
-_RIMS = (0.02, 0.07)
+_RIMS = (0.03, 0.07)
 """How much of a picture's face along its border is left out, share of the side, above the nose's tip and below: a jaw's
 edge, or a strand of hair beside it, would be drawn as a line across the broader jaw of another."""
 _TRUST = 0.2
 """Difference of the coarse colours, light aside, at which a third of the fine band is taken: who never opened the mouth
 so far has no picture of it."""
+_ANYTHING_LIKE = 0.4
+"""The same at which a third of what is no face is taken for none."""
+_HAIRY = (0.06, 0.02)
+"""How much of a face along its border may be drawn as hair, above the nose's tip and below, share of the side: a fringe
+casts its shadow and is smeared."""
+_AROUND = (0.25, 0.06)
+"""Standard deviations of the blurs that give the skin's colours far from it and near it, share of the side."""
+_FEW = 0.02
+"""Where the skin nearby weighs no more than this, its colours are half those of the skin further away."""
+_FEATURE, _HAIR, _OTHER_HUE = (0.08, 0.25), (0.2, 0.45), (0.15, 0.4)
+"""How much darker than the skin around brows and lips are, as a share, and hair, which may be no shade; how far what is
+no skin is from its hue, in shares of the light: from where on it counts, and in full."""
+_SMEARED = 0.03
+"""How far what is no skin is smeared over what is, share of the side."""
+_AROUND_CELLS = 16
+"""Points along a side at which what is far is looked at."""
 _LIGHT, _LIGHT_OF_FLOW, _LIGHT_OF_FINE = 0.2, 0.035, 0.05
 """Standard deviations of the blur that leaves light alone, share of the side: for what drawings of a mouth are compared
 by; for what the flow follows, which is lines and no shade; for how much stronger what is fine is in a lighter place."""
@@ -115,7 +132,7 @@ class Album:
     """(N, D, D, 4) what the pictures have that is finer than `_BANDS`, over the light there, 0..255 for `_MOST` to both
     sides, and where they are face, 0..255: hair stays behind."""
     coarse: FloatImage
-    """(N, F, F, 3) the drawings without light and without what is finer."""
+    """(N, F, F, 4) the drawings without light and without what is finer, and where they are surely face, 0..1."""
     grey: Image
     """(N, F, F) the drawings for the flow."""
     drawn: NDArray[np.float32]
@@ -147,34 +164,45 @@ class Album:
 
     def add_detail(
         self, image: FloatImage, strength: float, pose: tuple[float, float], opened: float | None = None
-    ) -> FloatImage:
+    ) -> tuple[FloatImage, FloatImage]:
         """A swap (R, R, 3) RGB -1..1 of a head with this yaw and pitch, degrees, as (D, D, 3), its fine band from the
-        pictures. `opened` is how much higher the replaced mouth is than it is when shut (`shut_mouth`), where that is
-        known.
+        pictures; and the swap itself with skin where this person has hair, or no face (`_all_skin`). `opened` is how
+        much higher the replaced mouth is than it is when shut (`shut_mouth`), where that is known.
 
         With `strength` 0 it is enlarged, no more; where no picture is like it, it also keeps its own.
         """
         whole = (self.side, self.side)
-        large = resize(image, whole)
         if strength == 0:
-            return large
+            return resize(image, whole), image
         drawing = resize(image, (_FLOW_SIDE, _FLOW_SIDE))
-        grey, own = _grey(drawing), _coarse(drawing, self.nose)
-        bare = _coarse(_without_light(drawing), self.nose)
+        grey = _grey(drawing)
         placed = [
             _Placed(index, _find_flow(grey, self.grey[index], _rows(_FLOW_SIDE, self.nose, shares)), shares)
             for index, shares in self._shares(image, pose, opened).items()
         ]
         fine, coarse = _mixed(self.fine, placed, self.nose), _mixed(self.coarse, placed, self.nose)
-        apart = blur(np.abs(bare - coarse).mean(-1), _BANDS[0] * _FLOW_SIDE / 2)
-        trusted = resize(np.float32(strength) * np.exp(-np.square(apart / _TRUST)), whole)
+        # Where no picture is anything like it, the flow may lead anywhere.
+        no_face = self._alike(drawing, coarse, _ANYTHING_LIKE) * (1 - coarse[..., 3])
+        image = _all_skin(image, np.clip(1 - resize(no_face, image.shape[:2]), 0, 1))
+        drawing, large = resize(image, (_FLOW_SIDE, _FLOW_SIDE)), resize(image, whole)
+        own = _coarse(drawing, self.nose)
+        trusted = resize(np.float32(strength) * self._alike(drawing, coarse, _TRUST), whole)
         *colors, face = cv2.split(fine)
         taken = cv2.multiply(trusted, face, scale=1 / 255)
         # By OpenCV, which goes over a picture once where numpy's broadcasting takes several times as long.
         light = resize(_light(drawing, _LIGHT_OF_FINE), whole)
         wanted = cv2.multiply(cv2.merge(colors) * np.float32(_MOST / 127.5) - np.float32(_MOST), cv2.merge([light] * 3))
         missing = cv2.add(cv2.subtract(wanted, large), resize(own, whole))
-        return np.clip(cv2.add(large, cv2.multiply(missing, cv2.merge((taken, taken, taken)))), -1, 1)
+        return np.clip(cv2.add(large, cv2.multiply(missing, cv2.merge((taken, taken, taken)))), -1, 1), image
+
+    def _alike(self, drawing: FloatImage, coarse: FloatImage, third: float) -> FloatImage:
+        """How much each place of a drawing (F, F, 3) is like what was mixed of `coarse`, light aside.
+
+        (F, F) 0..1; a third where they differ by `third`.
+        """
+        bare = _coarse(_without_light(drawing), self.nose)
+        apart = blur(np.abs(bare - coarse[..., :3]).mean(-1), _BANDS[0] * _FLOW_SIDE / 2)
+        return np.exp(-np.square(apart / np.float32(third)))
 
     def _shares(
         self, image: FloatImage, pose: tuple[float, float], opened: float | None = None
@@ -267,7 +295,7 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         return None
     size, resolution, view = dataset.crop_size, swapper.resolution, swapper.view
     side = min(max(1, round(size * max(view) / resolution)), max(1, LARGEST_SIDE // resolution)) * resolution
-    to_side = _to_side(size, resolution, view, side)
+    to_side, to_flow = (_to_side(size, resolution, view, each) for each in (side, _FLOW_SIDE))
     weights, nose = _parts_of_face(dataset, records, view_matrix(size, _COMPARED_SIDE, view))
 
     def read(record: FaceRecord) -> tuple[Image, Image, float | None]:
@@ -282,9 +310,10 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
         small = resize(drawing, (_FLOW_SIDE, _FLOW_SIDE))
         light = resize(_light(small, _LIGHT_OF_FINE), (side, side))[..., None]
         fine = to_uint8((picture - coarse) * gain / light / _MOST)
+        sure = _inner(warp(mask, to_flow, (_FLOW_SIDE, _FLOW_SIDE), "linear", "zero"), _HAIRY, nose)
         return (
-            np.dstack([fine, blur(_inner(face, nose), _BANDS[0] * side)]),
-            _coarse(_without_light(small), nose),
+            np.dstack([fine, blur(_inner(face, _RIMS, nose), _BANDS[0] * side)]),
+            np.asarray(np.dstack([_coarse(_without_light(small), nose), blur(sure, 1) / 255]), np.float32),
             _grey(small),
         )
 
@@ -390,10 +419,36 @@ def _coarse(image: FloatImage, nose: float) -> FloatImage:
     return below + _above(nose, side) * (above - below) + blur(image - luma[..., None], _TONE_BAND * side)
 
 
-def _inner(face: Image, nose: float) -> Image:
-    """A mask (D, D) without its rim."""
-    above, below = (grow_mask(face, -round(rim * len(face))) for rim in _RIMS)
+def _inner(face: Image, rims: tuple[float, float], nose: float) -> Image:
+    """A mask (D, D) without its rim, shares of the side above the nose's tip and below."""
+    above, below = (grow_mask(face, -round(rim * len(face))) for rim in rims)
     return np.where(_above(nose, len(face))[..., 0] > 0.5, above, below)
+
+
+def _all_skin(image: FloatImage, face: FloatImage) -> FloatImage:
+    """A drawing (R, R, 3) RGB -1..1 with the colours of the skin around it where it has hair, or what is behind a jaw.
+
+    `face` (R, R) 0..1 is where the person may have a face; elsewhere what is darker than the skin around, or of another
+    hue, is none. The other one may have a bare forehead and a broader jaw there.
+    """
+    skin = _colors_around(image, face)
+    lit = ramp(_light(image, 0) / _light(skin, 0), (1 - _FEATURE[1], 1 - _FEATURE[0]))
+    skin = _colors_around(image, face * lit)  # brows, eyes and lips are no skin
+    light, light_around = _light(image, 0)[..., None], _light(skin, 0)[..., None]
+    shares = [(part + np.float32(1)) * np.float32(0.5) / of for part, of in ((image, light), (skin, light_around))]
+    dark = ramp(1 - (light / light_around)[..., 0], _HAIR)
+    hue = ramp(np.abs(shares[0] - shares[1]).max(-1), _OTHER_HUE)
+    other = blur(grow_mask(np.maximum(dark, hue), round(_SMEARED * len(face))), 1)
+    return np.asarray(image + ((1 - face) * other)[..., None] * (skin - image), np.float32)
+
+
+def _colors_around(image: FloatImage, weights: NDArray) -> FloatImage:
+    """The mean colours (R, R, 3) of an image near each place, by weights (R, R); far from them, of what is nearest."""
+    known = np.asarray(np.dstack([image * weights[..., None], weights]), np.float32)
+    cells = cv2.resize(known, (_AROUND_CELLS, _AROUND_CELLS), interpolation=cv2.INTER_AREA)
+    far, near = resize(blur(cells, _AROUND[0] * _AROUND_CELLS), weights.shape), blur(known, _AROUND[1] * len(weights))
+    beyond = far[..., :3] / (far[..., 3:] + np.float32(1e-3))
+    return np.asarray((near[..., :3] + np.float32(_FEW) * beyond) / (near[..., 3:] + np.float32(_FEW)), np.float32)
 
 
 def _compared(image: FloatImage) -> FloatImage:

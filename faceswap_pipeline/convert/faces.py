@@ -157,7 +157,7 @@ class FaceMixer:
         if self._album is not None:
             side = (self._side, self._side)
             pose = record.yaw, record.pitch
-            fine = self._album.add_detail(image, options.detail, pose, self._opened(record))
+            fine, image = self._album.add_detail(image, options.detail, pose, self._opened(record))
             fine_source = to_float(warp(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), self._to_image, side))
             fine_face = cv2.resize(face, side)
         skin = skin_weights(face, self._features(record), np.ones_like(face))

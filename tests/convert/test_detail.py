@@ -85,7 +85,7 @@ def error(image, truth):
 def test_what_the_network_smears_comes_back(album, mouth):
     crop = draw_face(mouth)
     drawn, truth = Blurring().draw(crop), seen(crop, album)
-    plain, half, whole = (album.add_detail(drawn, strength, POSE) for strength in (0.0, 0.5, 1.0))
+    plain, half, whole = (album.add_detail(drawn, strength, POSE)[0] for strength in (0.0, 0.5, 1.0))
     assert whole.shape == (album.side, album.side, 3) and whole.dtype == np.float32 and album.side == 2 * 64
     assert error(whole, truth) < 0.6 * error(plain, truth)
     assert error(whole, truth) < error(half, truth) < error(plain, truth)
@@ -95,7 +95,9 @@ def test_what_the_network_smears_comes_back(album, mouth):
 def test_a_face_that_has_moved_gets_its_detail_where_it_is(album):
     crop = np.roll(draw_face(0.5), (3, 4), (0, 1))
     drawn, truth = Blurring().draw(crop), seen(crop, album)
-    assert error(album.add_detail(drawn, 1.0, POSE), truth) < 0.75 * error(album.add_detail(drawn, 0.0, POSE), truth)
+    assert error(album.add_detail(drawn, 1.0, POSE)[0], truth) < 0.75 * error(
+        album.add_detail(drawn, 0.0, POSE)[0], truth
+    )
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -106,7 +108,9 @@ def test_a_light_from_one_side_changes_neither_the_mouth_nor_where_things_are(al
     drawn, truth = Blurring().draw(crop), seen(crop, album)
     shares = album._shares(drawn, POSE)
     assert max(shares, key=lambda index: shares[index][1]) in (5, 6), "mouths open by 0.45 and 0.55"
-    assert error(album.add_detail(drawn, 1.0, POSE), truth) < 0.6 * error(album.add_detail(drawn, 0.0, POSE), truth)
+    assert error(album.add_detail(drawn, 1.0, POSE)[0], truth) < 0.6 * error(
+        album.add_detail(drawn, 0.0, POSE)[0], truth
+    )
 
 
 def test_hair_beside_the_jaw_draws_no_line(folder):
@@ -123,11 +127,50 @@ def test_hair_beside_the_jaw_draws_no_line(folder):
         made = detail.make_album(dataset, Blurring(), Progress())
     assert made is not None
     plain = draw_face(0.44)
-    got = made.add_detail(Blurring().draw(plain), 1.0, POSE)
+    got = made.add_detail(Blurring().draw(plain), 1.0, POSE)[0]
     jaw = np.zeros((CROP, CROP), np.uint8)
     cv2.ellipse(jaw, (96, 96), (46, 56), 0, 20, 160, 255, 10)
     near_jaw = cv2.warpAffine(jaw, made.matrix(CROP, Blurring().view), got.shape[:2]) > 0
     assert np.abs(got - seen(plain, made))[near_jaw].max() < 0.06
+
+
+def test_a_fringe_and_a_backdrop_are_not_drawn_onto_another_face(folder):
+    """This person has hair over a corner of the brow and a blue wall beside the cheek; the one replaced has neither."""
+
+    def dressed(crop):
+        hairy = crop.copy()
+        cv2.fillPoly(hairy, [np.array([[40, 30], [90, 30], [60, 62], [40, 62]])], (60, 40, 30))
+        hairy[100:150, 128:] = (30, 90, 160)
+        return hairy
+
+    with FaceDataset.open(folder) as dataset:
+        clean, masks = dataset.crop, dataset.mask
+
+        def mask(record, kind):
+            cut = masks(record, kind).copy()
+            cv2.fillPoly(cut, [np.array([[40, 30], [90, 30], [60, 62], [40, 62]])], 0)
+            cut[100:150, 128:] = 0
+            return cut
+
+        dataset.crop, dataset.mask = lambda record: dressed(clean(record)), mask
+        made = detail.make_album(dataset, Blurring(), Progress())
+    assert made is not None
+    bare = draw_face(0.5)
+    got, skin = made.add_detail(Blurring().draw(dressed(bare)), 1.0, POSE)
+    plain = made.add_detail(Blurring().draw(dressed(bare)), 0.0, POSE)[0]
+    wanted = seen(bare, made)
+    region = {"hair": (slice(40, 56), slice(52, 66)), "wall": (slice(106, 144), slice(134, 144))}
+    for rows, columns in region.values():
+        there = np.zeros((CROP, CROP), np.uint8)
+        there[rows, columns] = 255
+        inside = cv2.warpAffine(there, made.matrix(CROP, Blurring().view), got.shape[:2]) > 0
+        assert inside.sum() > 100 and np.abs(plain - wanted)[inside].mean() > 0.5
+        assert np.abs(got - wanted)[inside].mean() < 0.13
+    features = np.zeros((CROP, CROP), np.uint8)
+    features[70:92, 60:134] = features[116:138, 76:116] = 255
+    inside = cv2.warpAffine(features, made.matrix(CROP, Blurring().view), got.shape[:2]) > 0
+    assert np.abs(got - wanted)[inside].mean() < np.abs(plain - wanted)[inside].mean(), "eyes and mouth are no hair"
+    assert skin.shape == (64, 64, 3)
 
 
 def with_mouths(dataset):
@@ -195,7 +238,7 @@ def test_what_no_picture_is_like_stays_as_it_is_drawn(album):
     crop = draw_face(0.5)
     cv2.rectangle(crop, (60, 105), (135, 150), (20, 20, 220), -1)
     drawn = Blurring().draw(crop)
-    change = np.abs(album.add_detail(drawn, 1.0, POSE) - album.add_detail(drawn, 0.0, POSE))
+    change = np.abs(album.add_detail(drawn, 1.0, POSE)[0] - album.add_detail(drawn, 0.0, POSE)[0])
     inside = album.matrix(CROP, Blurring().view) @ [96, 128, 1]
     x, y = np.rint(inside).astype(int)
     assert change[y - 8 : y + 8, x - 20 : x + 20].max() < 0.05 < 0.2 < change[: y - 30].max()
@@ -220,7 +263,7 @@ def test_pictures_that_are_all_alike_share(folder):
     assert made is not None
     shares = made._shares(Blurring().draw(draw_face(0.0)), POSE)
     assert np.allclose(np.sum(list(shares.values()), 0), 1)
-    assert np.isfinite(made.add_detail(Blurring().draw(draw_face(0.3)), 1.0, POSE)).all()
+    assert np.isfinite(made.add_detail(Blurring().draw(draw_face(0.3)), 1.0, POSE)[0]).all()
 
 
 def test_pictures_of_a_head_turned_the_other_way_are_left_alone(folder):
