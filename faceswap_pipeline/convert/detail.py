@@ -181,12 +181,14 @@ class Album:
             for index, shares in self._shares(image, pose, opened).items()
         ]
         fine, coarse = _mixed(self.fine, placed, self.nose), _mixed(self.coarse, placed, self.nose)
+        apart = self._apart(drawing, coarse[..., :3])
         # Where no picture is anything like it, the flow may lead anywhere.
-        no_face = self._alike(drawing, coarse, _ANYTHING_LIKE) * (1 - coarse[..., 3])
-        image = _all_skin(image, np.clip(1 - resize(no_face, image.shape[:2]), 0, 1))
+        no_face = np.exp(-np.square(apart / _ANYTHING_LIKE)) * (1 - coarse[..., 3])
+        image, replaced = _all_skin(image, no_face)
         drawing, large = resize(image, (_FLOW_SIDE, _FLOW_SIDE)), resize(image, whole)
         own = _coarse(drawing, self.nose)
-        trusted = resize(np.float32(strength) * self._alike(drawing, coarse, _TRUST), whole)
+        alike = np.exp(-np.square(apart / _TRUST)) * (1 - resize(replaced, apart.shape))
+        trusted = resize(np.float32(strength) * alike, whole)
         *colors, face = cv2.split(fine)
         taken = cv2.multiply(trusted, face, scale=1 / 255)
         # By OpenCV, which goes over a picture once where numpy's broadcasting takes several times as long.
@@ -195,14 +197,10 @@ class Album:
         missing = cv2.add(cv2.subtract(wanted, large), resize(own, whole))
         return np.clip(cv2.add(large, cv2.multiply(missing, cv2.merge((taken, taken, taken)))), -1, 1), image
 
-    def _alike(self, drawing: FloatImage, coarse: FloatImage, third: float) -> FloatImage:
-        """How much each place of a drawing (F, F, 3) is like what was mixed of `coarse`, light aside.
-
-        (F, F) 0..1; a third where they differ by `third`.
-        """
+    def _apart(self, drawing: FloatImage, coarse: FloatImage) -> FloatImage:
+        """How far each place of a drawing (F, F, 3) is from what was mixed of `coarse`, light aside, (F, F)."""
         bare = _coarse(_without_light(drawing), self.nose)
-        apart = blur(np.abs(bare - coarse[..., :3]).mean(-1), _BANDS[0] * _FLOW_SIDE / 2)
-        return np.exp(-np.square(apart / np.float32(third)))
+        return blur(np.abs(bare - coarse).mean(-1), _BANDS[0] * _FLOW_SIDE / 2)
 
     def _shares(
         self, image: FloatImage, pose: tuple[float, float], opened: float | None = None
@@ -425,25 +423,28 @@ def _inner(face: Image, rims: tuple[float, float], nose: float) -> Image:
     return np.where(_above(nose, len(face))[..., 0] > 0.5, above, below)
 
 
-def _all_skin(image: FloatImage, face: FloatImage) -> FloatImage:
-    """A drawing (R, R, 3) RGB -1..1 with the colours of the skin around it where it has hair, or what is behind a jaw.
+def _all_skin(image: FloatImage, no_face: FloatImage) -> tuple[FloatImage, FloatImage]:
+    """A drawing (R, R, 3) RGB -1..1 with the colours of the skin around it where it has hair, or what is behind a jaw;
+    and where that is, (C, C) 0..1.
 
-    `face` (R, R) 0..1 is where the person may have a face; elsewhere what is darker than the skin around, or of another
-    hue, is none. The other one may have a bare forehead and a broader jaw there.
+    `no_face` (F, F) 0..1 is where the person may have no face: what is much darker there than the skin around, or of
+    another hue, is none. The other one may have a bare forehead and a broader jaw there.
     """
-    skin = _colors_around(image, face)
-    lit = ramp(_light(image, 0) / _light(skin, 0), (1 - _FEATURE[1], 1 - _FEATURE[0]))
-    skin = _colors_around(image, face * lit)  # brows, eyes and lips are no skin
-    light, light_around = _light(image, 0)[..., None], _light(skin, 0)[..., None]
-    shares = [(part + np.float32(1)) * np.float32(0.5) / of for part, of in ((image, light), (skin, light_around))]
+    size = (_COMPARED_SIDE, _COMPARED_SIDE)  # skin is smooth
+    small, face = resize(image, size), 1 - resize(no_face, size)
+    lit = ramp(_light(small, 0) / _light(_colors_around(small, face), 0), (1 - _FEATURE[1], 1 - _FEATURE[0]))
+    skin = _colors_around(small, face * lit)  # brows, eyes and lips are no skin
+    light, light_around = _light(small, 0)[..., None], _light(skin, 0)[..., None]
+    shares = [(part + np.float32(1)) * np.float32(0.5) / of for part, of in ((small, light), (skin, light_around))]
     dark = ramp(1 - (light / light_around)[..., 0], _HAIR)
     hue = ramp(np.abs(shares[0] - shares[1]).max(-1), _OTHER_HUE)
-    other = blur(grow_mask(np.maximum(dark, hue), round(_SMEARED * len(face))), 1)
-    return np.asarray(image + ((1 - face) * other)[..., None] * (skin - image), np.float32)
+    replaced = (1 - face) * blur(grow_mask(np.maximum(dark, hue), round(_SMEARED * _COMPARED_SIDE)), 0.5)
+    there = np.clip(resize(replaced, image.shape[:2]), 0, 1)[..., None]
+    return image + there * (resize(skin, image.shape[:2]) - image), replaced
 
 
 def _colors_around(image: FloatImage, weights: NDArray) -> FloatImage:
-    """The mean colours (R, R, 3) of an image near each place, by weights (R, R); far from them, of what is nearest."""
+    """The mean colours (C, C, 3) of an image near each place, by weights (C, C); far from them, of what is nearest."""
     known = np.asarray(np.dstack([image * weights[..., None], weights]), np.float32)
     cells = cv2.resize(known, (_AROUND_CELLS, _AROUND_CELLS), interpolation=cv2.INTER_AREA)
     far, near = resize(blur(cells, _AROUND[0] * _AROUND_CELLS), weights.shape), blur(known, _AROUND[1] * len(weights))
