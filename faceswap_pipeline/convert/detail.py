@@ -82,6 +82,8 @@ _FEATURE, _HAIR, _OTHER_HUE = (0.08, 0.25), (0.2, 0.45), (0.15, 0.4)
 no skin is from its hue, in shares of the light: from where on it counts, and in full."""
 _SMEARED = 0.03
 """How far what is no skin is smeared over what is, share of the side."""
+_BESIDE_HAIR = 0.12
+"""How near to hair what is a little darker than skin is hair too, and no shade, share of the side."""
 _AROUND_CELLS = 16
 """Points along a side at which what is far is looked at."""
 _LIGHT, _LIGHT_OF_FLOW, _LIGHT_OF_FINE = 0.2, 0.035, 0.05
@@ -436,9 +438,10 @@ def _all_skin(image: FloatImage, no_face: FloatImage) -> tuple[FloatImage, Float
     skin = _colors_around(small, face * lit)  # brows, eyes and lips are no skin
     light, light_around = _light(small, 0)[..., None], _light(skin, 0)[..., None]
     shares = [(part + np.float32(1)) * np.float32(0.5) / of for part, of in ((small, light), (skin, light_around))]
-    dark = ramp(1 - (light / light_around)[..., 0], _HAIR)
-    hue = ramp(np.abs(shares[0] - shares[1]).max(-1), _OTHER_HUE)
-    replaced = (1 - face) * blur(grow_mask(np.maximum(dark, hue), round(_SMEARED * _COMPARED_SIDE)), 0.5)
+    darker = 1 - (light / light_around)[..., 0]
+    other = np.maximum(ramp(darker, _HAIR), ramp(np.abs(shares[0] - shares[1]).max(-1), _OTHER_HUE))
+    beside = grow_mask(other, round(_BESIDE_HAIR * _COMPARED_SIDE)) * ramp(darker, _FEATURE)
+    replaced = (1 - face) * blur(grow_mask(np.maximum(other, beside), round(_SMEARED * _COMPARED_SIDE)), 0.5)
     there = np.clip(resize(replaced, image.shape[:2]), 0, 1)[..., None]
     return image + there * (resize(skin, image.shape[:2]) - image), replaced
 
