@@ -7,6 +7,7 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 _MMAP_THRESHOLD = -3
 """glibc's number of that parameter."""
@@ -35,6 +36,18 @@ def return_large_blocks(least: int) -> None:
     By itself glibc does so only until the first such block was freed, and then keeps what films need in pieces, some
     hundred megabytes. Other C libraries are left as they are. For the whole process (mallopt(3)).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _of_libc("mallopt")
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, least)
+
+
+def return_free_memory() -> None:
+    """Have all that glibc holds freed go back to the system, after much was made that is no more (malloc_trim(3))."""
+    trim = _of_libc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_libc(name: str) -> Any:
+    """A function of the C library; None where there is none."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -40,7 +40,7 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import fit_pose, load_mean_face, project
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError
 from faceswap_pipeline.imaging import Image
-from faceswap_pipeline.machine import return_large_blocks
+from faceswap_pipeline.machine import return_free_memory, return_large_blocks
 from faceswap_pipeline.progress import Advance, Progress
 from faceswap_pipeline.provenance.credentials import FileSigner, Identity, own_identity, sign_file
 from faceswap_pipeline.provenance.marking import Marker, payload_of
@@ -113,7 +113,9 @@ class _Job:
     @cached_property
     def album(self) -> Album | None:
         """The other person's pictures; None where there are too few."""
-        return None if self.pictures is None else make_album(self.pictures, self.swapper, self.progress)
+        made = None if self.pictures is None else make_album(self.pictures, self.swapper, self.progress)
+        return_free_memory()  # what the pictures were made of
+        return made
 
 
 def convert_video(
