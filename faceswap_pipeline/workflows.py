@@ -144,22 +144,25 @@ def train(
     storage: Path | None = None,
     progress: Progress | None = None,
 ) -> "TrainingRun":
-    """Train on two datasets, in `runs/a-b` unless `out` names another folder.
+    """Train on two datasets, in `runs/a-b` unless `out` names another folder, and prepare B's pictures for films.
 
     With `storage` the run is fetched from that folder where it is missing here or behind, and copied there as often as
     it is saved; see `sync`.
     """
     from faceswap_pipeline import sync
+    from faceswap_pipeline.convert.album_folder import prepare_album
     from faceswap_pipeline.train.stage import train_swap
 
     a, b = named(a), named(b)
     progress, out = progress or Progress(), out or run_folder(a, b)
-    if storage is None:
-        return train_swap(a, b, out, options, consent=consent, progress=progress)
-    sync.pull([out], storage, progress)
-    after_save = sync.after_each_save(storage, out, progress)
-    run = train_swap(a, b, out, options, consent=consent, after_save=after_save, progress=progress)
-    sync.push([out], storage, progress)
+    stored = {}
+    if storage is not None:
+        sync.pull([out], storage, progress)
+        stored["after_save"] = sync.after_each_save(storage, out, progress)
+    run = train_swap(a, b, out, options, consent=consent, **stored, progress=progress)
+    prepare_album(run, "b", progress)
+    if storage is not None:
+        sync.push([out], storage, progress)
     return run
 
 

@@ -19,8 +19,9 @@ from typing import Any
 
 from faceswap_pipeline import __version__, resources
 from faceswap_pipeline.array_folder import Checkpoint
+from faceswap_pipeline.convert.album_folder import AlbumFolder, find_album
 from faceswap_pipeline.convert.compare import Comparison
-from faceswap_pipeline.convert.detail import Album, make_album
+from faceswap_pipeline.convert.detail import Album
 from faceswap_pipeline.convert.faces import FaceMixer, draw_oval
 from faceswap_pipeline.convert.inputs import (
     check_every_frame,
@@ -40,7 +41,7 @@ from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.detection.meanface import fit_pose, load_mean_face, project
 from faceswap_pipeline.errors import DatasetError, OptionError, RunError
 from faceswap_pipeline.imaging import Image
-from faceswap_pipeline.machine import return_free_memory, return_large_blocks
+from faceswap_pipeline.machine import return_large_blocks
 from faceswap_pipeline.progress import Advance, Progress
 from faceswap_pipeline.provenance.credentials import FileSigner, Identity, own_identity, sign_file
 from faceswap_pipeline.provenance.marking import Marker, payload_of
@@ -93,7 +94,7 @@ class _Job:
     other: str
     """Whose face comes in, `a` or `b`."""
     pictures: FaceDataset | None
-    """That person's dataset, where it gives the detail."""
+    """That person's dataset, where it gives the detail and is there."""
     checkpoint: Checkpoint
     options: ConvertOptions
     progress: Progress
@@ -102,8 +103,10 @@ class _Job:
 
     @cached_property
     def detail_from(self) -> str | None:
-        """Fingerprint of `pictures`."""
-        return None if self.pictures is None else self.pictures.fingerprint()
+        """Fingerprint of `pictures`; where they are gone, of those that the run keeps an album of; else None."""
+        if not self.options.detail:
+            return None
+        return self._album_folder.pictures if self.pictures is None else self.pictures.fingerprint()
 
     @cached_property
     def swapper(self) -> Swapper:
@@ -113,9 +116,13 @@ class _Job:
     @cached_property
     def album(self) -> Album | None:
         """The other person's pictures; None where there are too few."""
-        made = None if self.pictures is None else make_album(self.pictures, self.swapper, self.progress)
-        return_free_memory()  # what the pictures were made of
-        return made
+        if self.detail_from is None:
+            return None
+        return find_album(self._album_folder, self.pictures, self.detail_from, self.swapper, self.progress)
+
+    @cached_property
+    def _album_folder(self) -> AlbumFolder:
+        return AlbumFolder(self.run.path, self.other, self.checkpoint)
 
 
 def convert_video(
@@ -158,8 +165,8 @@ def convert_video(
         raise OptionError("--compare makes a film, and pictures become pictures: leave it out")
     if frames is not None:
         check_frames_folder(frames, len(targets))
-    pictures, missing = _pictures(opened, other, options)
     weights = best_weights(opened)
+    pictures, missing = _pictures(opened, other, weights, options)
     job = _Job(opened, faces, other, pictures, weights, options, progress or Progress(), identity, frames)
     films = [_convert_source(job, *each, missing) for each in zip(indexes, paths, targets, strict=True)]
     notes = dict.fromkeys(note for _, found in films for note in found)
@@ -167,13 +174,17 @@ def convert_video(
     return ConvertResult(tuple(targets), tuple(counts for counts, _ in films), tuple(notes), comparisons)
 
 
-def _pictures(run: TrainingRun, person: str, options: ConvertOptions) -> tuple[FaceDataset | None, list[str]]:
+def _pictures(
+    run: TrainingRun, person: str, weights: Checkpoint, options: ConvertOptions
+) -> tuple[FaceDataset | None, list[str]]:
     """The dataset of the person whose face comes in, for detail, and what is to be said when it is not there."""
     if not options.detail:
         return None, []
     try:
         return open_side(run, person, None), []
     except (DatasetError, RunError) as error:
+        if AlbumFolder(run.path, person, weights).pictures is not None:
+            return None, []
         return None, [f"the swap is as soft as the network draws it, without pictures of {person}: {error}"]
 
 

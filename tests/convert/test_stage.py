@@ -25,7 +25,17 @@ from faceswap_pipeline.video.info import file_sha256, probe
 from faceswap_pipeline.video.planes import plane_views
 from faceswap_pipeline.video.reader import read_frames
 from faceswap_pipeline.video.writer import VideoWriter
-from tests.convert.conftest import CROP, FRAMES, HEIGHT, NO_FACE, WIDTH, draw_frame, make_record, write_dataset
+from tests.convert.conftest import (
+    CROP,
+    FRAMES,
+    HEIGHT,
+    NO_FACE,
+    WIDTH,
+    StandIn,
+    draw_frame,
+    make_record,
+    write_dataset,
+)
 
 PLAIN = {"color": "none", "detail": 0.0}
 FAST = ConvertOptions(preset="ultrafast", quality=10, segment_seconds=0.6, smooth_color=0.12, batch=8, **PLAIN)
@@ -249,22 +259,40 @@ def test_made_again_it_does_nothing_and_a_new_one_keeps_the_old(studio, monkeypa
 
 
 def test_without_pictures_of_the_other_person_the_film_is_made_and_says_so(studio, monkeypatch):
-    made = convert_video(studio.run, studio.folder, DETAILED)
-    sidecar = json.loads((studio.folder / "video_a_swapped.json").read_text())
-    with FaceDataset.open(studio.faces) as dataset:
-        assert sidecar["detail_from"] == dataset.fingerprint() and not made.notes
     with monkeypatch.context() as demanding:
         demanding.setattr(detail, "FEWEST_PICTURES", 1000)
         few = convert_video(studio.run, studio.folder / "few", DETAILED)
     assert any("too few pictures" in note for note in few.notes)
-    manifest = json.loads((studio.run / "run.json").read_text())
-    manifest["b"] = {**manifest["b"], "path": str(studio.folder / "gone")}
-    (studio.run / "run.json").write_text(json.dumps(manifest))
+    lose_pictures(studio)
     soft = convert_video(studio.run, studio.folder, DETAILED)
     assert any("without pictures of b" in note and "gone" in note for note in soft.notes)
     assert json.loads((studio.folder / "video_a_swapped.json").read_text())["detail_from"] is None
-    assert (studio.folder / "video_a_swapped.1.mp4").exists(), "the film with detail is kept"
     assert not convert_video(studio.run, studio.folder, FAST).notes, "none were asked for"
+
+
+def test_a_run_keeps_the_pictures_that_films_take_detail_from(studio, monkeypatch):
+    made = convert_video(studio.run, studio.folder, DETAILED)
+    with FaceDataset.open(studio.faces) as dataset:
+        fingerprint = dataset.fingerprint()
+    assert json.loads((studio.folder / "video_a_swapped.json").read_text())["detail_from"] == fingerprint
+    monkeypatch.delattr(StandIn, "redraw")  # nothing is drawn again
+    again = convert_video(studio.run, studio.folder / "again", DETAILED)
+    lose_pictures(studio)
+    without = convert_video(studio.run, studio.folder / "without", DETAILED)
+    assert not made.notes and not again.notes and not without.notes
+    assert json.loads((studio.folder / "without" / "video_a_swapped.json").read_text())["detail_from"] == fingerprint
+    films = [planes(result.films[0]) for result in (made, again, without)]
+    for film in films[1:]:
+        assert all(
+            np.array_equal(*pair) for both in zip(films[0], film, strict=True) for pair in zip(*both, strict=True)
+        )
+
+
+def lose_pictures(studio):
+    """The dataset of B is not where the run says it is."""
+    manifest = json.loads((studio.run / "run.json").read_text())
+    manifest["b"] = {**manifest["b"], "path": str(studio.folder / "gone")}
+    (studio.run / "run.json").write_text(json.dumps(manifest))
 
 
 def test_the_batch_is_kept_to(studio):
