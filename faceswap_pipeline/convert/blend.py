@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.geometry import compose_matrices, invert_matrix, transform_points
 from faceswap_pipeline.imaging import FloatImage, Image, add_luma, blur, warp
-from faceswap_pipeline.video.planes import copied, luma_share, plane_steps, plane_values, plane_views
+from faceswap_pipeline.video.planes import luma_share, plane_steps, plane_values, plane_views
 from faceswap_pipeline.video.reader import Frame
 
 _GUARD = 0.05
@@ -181,13 +181,14 @@ def _marked(band: NDArray) -> NDArray:
 def lay_over(
     frame: Frame, region: Region, covered: FloatImage, image: FloatImage, matrix: ArrayLike, noise: FloatImage | None
 ) -> Frame:
-    """`frame` with a picture (h', w', 3) RGB -1..1 laid over it by `covered` (h, w) 0..1 of the region.
+    """Lay a picture (h', w', 3) RGB -1..1 over a frame by `covered` (h, w) 0..1 of the region; returns the frame.
 
-    `matrix` maps frame -> picture; `noise` (h, w) in grey levels is added to the picture's luma. Each plane is mixed at
-    its own size, in its own values, which are the picture's colours before it is brought into place: no RGB is made of
-    the frame, and where nothing is covered not one value of a plane changes.
+    Its planes are changed: they must be its own (`Frame.copied`). `matrix` maps frame -> picture; `noise` (h, w) in
+    grey levels is added to the picture's luma. Each plane is mixed at its own size, in its own values, which are the
+    picture's colours before it is brought into place: no RGB is made of the frame, and where nothing is covered not one
+    value of a plane changes.
     """
-    planes = copied(frame.planes)
+    planes = frame.planes
     colors = frame.planes.format.name == "gbrp"
     values = plane_values(planes, cv2.addWeighted(image, 127.5, image, 0, 127.5))
     for number, (plane, value, steps) in enumerate(zip(plane_views(planes), values, plane_steps(planes), strict=True)):
@@ -198,7 +199,7 @@ def lay_over(
         own = here.of(plane)
         mixed = cv2.blendLinear(over, own.astype(np.float32), cover, 1 - cover)
         own[:] = cv2.convertScaleAbs(np.maximum(mixed, 0))  # rounds, and cuts off at 255
-    return replace(frame, planes=planes)
+    return replace(frame)  # an RGB picture that was made of it holds no more
 
 
 def _of_plane(

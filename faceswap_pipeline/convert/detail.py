@@ -263,9 +263,9 @@ def _find_flow(drawing: Image, picture: Image, rows: slice) -> FloatImage:
 def _mixed(pictures: NDArray, placed: Sequence[_Placed], nose: float) -> FloatImage:
     """The mean of pictures (N, D, D, C), each brought into place, one above the nose and one below."""
     side = pictures.shape[1]
-    grid = _grid(side)
-    means, total = np.zeros((2, *pictures.shape[1:]), np.float32), [0.0, 0.0]
+    grid, total = _grid(side), [0.0, 0.0]
     parts = _rows(side, nose, (1, 0)), _rows(side, nose, (0, 1))
+    above, below = means = [np.zeros((part.stop - part.start, *pictures.shape[2:]), np.float32) for part in parts]
     for index, flow, shares in placed:
         rows = _rows(side, nose, shares)
         there = cv2.resize(flow * np.float32(side / _FLOW_SIDE), (side, side))[rows]
@@ -275,9 +275,11 @@ def _mixed(pictures: NDArray, placed: Sequence[_Placed], nose: float) -> FloatIm
             if share > 0:
                 total[part] += share
                 own = picture[parts[part].start - rows.start : parts[part].stop - rows.start]
-                cv2.accumulateWeighted(own, means[part][parts[part]], share / total[part])
-    above, below = means
-    return below + _above(nose, side) * (above - below)
+                cv2.accumulateWeighted(own, means[part], share / total[part])
+    seam = slice(parts[1].start, parts[0].stop)
+    high, low = above[seam], below[: seam.stop - seam.start]
+    mixed = low + _above(nose, side)[seam] * (high - low)
+    return np.concatenate([above[: seam.start], mixed, below[len(low) :]], dtype=np.float32)
 
 
 @cache

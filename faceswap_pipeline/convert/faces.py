@@ -21,7 +21,7 @@ from faceswap_pipeline.convert.detail import Album, measure_mouth, shut_mouth
 from faceswap_pipeline.convert.options import ConvertOptions
 from faceswap_pipeline.convert.swapper import Swapper
 from faceswap_pipeline.dataset import FaceDataset
-from faceswap_pipeline.geometry import compose_matrices, transform_points
+from faceswap_pipeline.geometry import compose_matrices, invert_matrix, transform_points
 from faceswap_pipeline.imaging import FloatImage, Image, add_luma, to_float, view_matrix, warp
 from faceswap_pipeline.machine import cores
 from faceswap_pipeline.records import FaceRecord
@@ -29,6 +29,8 @@ from faceswap_pipeline.video.reader import Frame
 
 Key = tuple[int, int]
 """Track and frame: what names a face within one source."""
+_REACH = 4
+"""Pixels of a crop beyond what is seen of it that have a say in it: those that averaging and cubic sampling take in."""
 _MASKS_KEPT = 120
 """Masks that are kept decoded: of two batches of faces."""
 
@@ -38,7 +40,7 @@ class Cut:
     """What is taken from a frame for one face; the frame itself may then be forgotten."""
 
     crop: Image
-    """(S, S, 3), as extraction cut it."""
+    """(S, S, 3), as extraction cut it where the network sees it, nought beyond."""
     skin: FloatImage | None
     """(P, P) luma of the face's middle in frame pixels, for its grain."""
 
@@ -88,7 +90,7 @@ class Patch:
         return np.clip(noisy, -1, 1)
 
     def lay_over(self, frame: Frame) -> Frame:
-        """`frame` with the face over it."""
+        """Lay the face over the planes of `frame`, which must be its own; returns it."""
         return blend.lay_over(frame, self.region, self.covered, self.image, self.matrix, self.noise)
 
 
@@ -116,6 +118,7 @@ class FaceMixer:
         self._placed = blend.scaled_view(self._to_view, resolution, options.face_scale)
         self._image_placed = blend.scaled_view(self._to_image, self._side, options.face_scale)
         self._guard = blend.view_guard(resolution)
+        self._seen = _part_seen(self._to_view, resolution, size)
         self._shut = None if album is None else shut_mouth(dataset)
         # A face's masks are asked for by its neighbours in time and by itself, within a few faces.
         self._mask = lru_cache(_MASKS_KEPT)(dataset.mask)
@@ -134,7 +137,11 @@ class FaceMixer:
         """The face out of its frame, whether or not its crop was deleted from the dataset."""
         size, coverage = self._dataset.crop_size, self._dataset.coverage
         skin = grain.skin_piece(frame, record.matrix, size, coverage) if self._options.grain else None
-        return Cut(frame.warped(record.matrix, (size, size)), skin)
+        rows, columns = self._seen
+        part = compose_matrices([[1, 0, -columns.start], [0, 1, -rows.start]], record.matrix)
+        crop = np.zeros((size, size, 3), np.uint8)
+        crop[rows, columns] = frame.warped(part, (columns.stop - columns.start, rows.stop - rows.start))
+        return Cut(crop, skin)
 
     def look(self, records: Sequence[FaceRecord], cuts: Sequence[Cut]) -> dict[Key, Look]:
         """What the network makes of a batch of faces, and what colours, sharpness and grain they should have."""
@@ -181,14 +188,14 @@ class FaceMixer:
     ) -> tuple[Frame, list[Patch]]:
         """`frame` with the faces of `records` replaced, and what was laid over it, the lowest first.
 
-        `looks` holds those of all frames within `reach`. Nothing outside the faces' region changes, not one value of a
-        plane.
+        Where there is any, its planes are its own. `looks` holds those of all frames within `reach`. Nothing outside
+        the faces' region changes, not one value of a plane.
         """
         patches: list[Patch] = []
         for record in records:
             patch = self._patch(frame, record, looks)
             if patch is not None:
-                frame = patch.lay_over(frame)
+                frame = patch.lay_over(frame if patches else frame.copied())
                 patches.append(patch)
         return frame, patches
 
@@ -263,6 +270,13 @@ class FaceMixer:
         """A mask (S, S) 0..255 of crop space in view space, (R, R) 0..1."""
         size = (self._swapper.resolution, self._swapper.resolution)
         return np.asarray(warp(mask, self._to_view, size, "linear", "zero") * np.float32(1 / 255), np.float32)
+
+
+def _part_seen(to_view: NDArray, resolution: int, size: int) -> tuple[slice, slice]:
+    """Rows and columns of a crop (S, S) that decide what is seen of it through crop -> view."""
+    corners = transform_points(invert_matrix(to_view), [[-0.5, -0.5], [resolution - 0.5, resolution - 0.5]])
+    (left, top), (right, bottom) = np.clip(np.rint(corners) + [[-_REACH], [_REACH]], 0, size).astype(int).tolist()
+    return slice(top, bottom), slice(left, right)
 
 
 class _Window:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline.provenance import watermark
-from faceswap_pipeline.video.planes import empty_like, plane_views
+from faceswap_pipeline.video.planes import plane_views
 from faceswap_pipeline.video.reader import Frame
 
 
@@ -23,15 +23,17 @@ class Marker:
         self._patterns: dict[tuple[int, int], NDArray[np.int8]] = {}
 
     def __call__(self, frame: Frame) -> Frame:
-        """The frame with the pattern in its luma (in each colour alike where planes are RGB); times and tags kept."""
+        """Put the pattern into the luma of `frame` (into each colour alike where planes are RGB); returns it.
+
+        The planes are changed: they must be the frame's own (`Frame.copied`).
+        """
         size = (frame.height, frame.width)
         if size not in self._patterns:
             self._patterns[size] = watermark.pattern(*size, self.payload)
-        planes = empty_like(frame.planes, frame.width, frame.height, frame.planes.format.name)
         colors = frame.planes.format.name == "gbrp"
-        for number, (source, target) in enumerate(zip(plane_views(frame.planes), plane_views(planes), strict=True)):
-            target[:] = watermark.embed(source, self._patterns[size]) if colors or number == 0 else source
-        return replace(frame, planes=planes)
+        for plane in plane_views(frame.planes)[: None if colors else 1]:
+            plane[:] = watermark.embed(plane, self._patterns[size])
+        return replace(frame)  # an RGB picture that was made of it holds no more
 
 
 def payload_of(sha256: str) -> int:

@@ -60,10 +60,9 @@ _LONGEST = 4
 _FINEST = 2.0
 """Shortest wave, px of the picture at hand, that is worth looking for."""
 
-_FULL = 64
-"""What stands for the pattern's full strength in `_GAIN`."""
-_GAIN = np.rint(_FULL * np.clip((np.arange(256) - 16) / 64, 0.5, 1)).astype(np.int8)
-"""Strength on each level of luma: half of it in the dark, where a step of one level is a larger share of the light."""
+_BLACK, _FULL = 16, 64
+"""Luma of black, and how many levels above it the pattern has its full strength: as a share of that it falls with the
+luma to half of it, since in the dark a step of one level is a larger share of the light."""
 
 Luma = NDArray[np.uint8]
 Spectrum = NDArray[np.complex64]
@@ -165,8 +164,12 @@ def pattern(height: int, width: int, payload: int) -> NDArray[np.int8]:
 
 def embed(luma: Luma, mark: NDArray[np.int8]) -> Luma:
     """A luma plane, uint8 (H, W), with the pattern of its size added, fainter in the dark; black and white saturate."""
-    fitted = cv2.multiply(mark, cv2.LUT(luma, _GAIN), scale=1 / _FULL)
-    return np.asarray(cv2.add(luma, fitted, dtype=cv2.CV_8U), np.uint8)
+    gain = cv2.min(cv2.max(cv2.subtract(luma, _BLACK), _FULL / 2), _FULL)
+    fitted = cv2.multiply(mark, gain.view(np.int8), scale=1 / _FULL)
+    # What is added and what is taken away, each of one type: OpenCV takes many times as long where types are mixed.
+    lighter = cv2.max(fitted, 0)
+    darker = cv2.absdiff(fitted, lighter)
+    return np.asarray(cv2.subtract(cv2.add(luma, lighter.view(np.uint8)), darker.view(np.uint8)), np.uint8)
 
 
 def read(frames: Iterable[Luma]) -> Reading:

@@ -29,6 +29,7 @@ from faceswap_pipeline.video.planes import (
     FULL_RANGE,
     Orientation,
     can_show,
+    copied,
     frame_orientation,
     half_rgb,
     part_to_rgb,
@@ -98,6 +99,10 @@ class Frame:
             return warp(self.part(x, y, width, height), here, size)
         half = half_rgb(self.planes, (x, y, width - width % 2, height - height % 2))
         return warp(half, compose_matrices(here, [[2, 0, 0.5], [0, 2, 0.5]]), size, averaged=True)
+
+    def copied(self) -> "Frame":
+        """The same frame with planes of its own, to be written to."""
+        return replace(self, planes=copied(self.planes))
 
     def changed(self, rgb_new: NDArray[np.uint8], x: int, y: int) -> "Frame":
         """The frame with the region whose top-left pixel is (x, y) showing `rgb_new`, uint8 (h, w, 3) RGB.

@@ -124,7 +124,7 @@ def test_a_face_shows_its_colours_in_every_format(frame, matrix, mask, pixel_for
     )
     placed = compose_matrices(to_view(), matrix)
     noise = np.full(cover.shape, 12, np.float32)
-    made = blend.lay_over(there, region, cover, image, placed, noise)
+    made = blend.lay_over(there.copied(), region, cover, image, placed, noise)
     face = (blend.into_region(image, placed, region) + 1) * 127.5 + 12
     if pixel_format == "gray":
         face = np.repeat((face @ np.float32([0.2126, 0.7152, 0.0722]))[..., None], 3, 2)
