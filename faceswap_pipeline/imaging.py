@@ -24,6 +24,10 @@ _INTERPOLATION = {
     "cubic": cv2.INTER_CUBIC,
     "lanczos": cv2.INTER_LANCZOS4,
 }
+LARGEST_HOLE = 0.04
+"""Share of a face up to which a hole in its mask is none: a nostril, a mole, the dark end of a moustache. What stands
+in front of a face comes from outside, or is larger."""
+
 _REACH = 4
 """Pixels of a warped picture beyond which the source has no say in it: half a Lanczos window, and area averaging."""
 _SOFTER = 0.3
@@ -142,6 +146,19 @@ def grow_mask(mask: NDArray, reach: int, ends: bool = False) -> NDArray:
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     border = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0} if ends else {}
     return (cv2.dilate if reach > 0 else cv2.erode)(mask, disc, **border)
+
+
+def fill_holes(mask: Image, most: float = LARGEST_HOLE) -> Image:
+    """A mask (H, W) 0 or 255 of a face without its holes that are at most a share `most` of its area.
+
+    A hole is what the mask is all around of: what is open to the outside, or to the picture's border, is none.
+    """
+    count, parts, found, _ = cv2.connectedComponentsWithStats(cv2.compare(mask, 0, cv2.CMP_EQ), connectivity=4)
+    left, top, width, height, area = found[:count].T
+    inside = (left > 0) & (top > 0) & (left + width < mask.shape[1]) & (top + height < mask.shape[0])
+    small = inside & (area <= most * cv2.countNonZero(mask))
+    small[0] = False  # the mask itself
+    return np.where(small[parts], np.uint8(255), mask) if small.any() else mask
 
 
 def mouth_height(mouths: NDArray, faces: NDArray) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceswap_pipeline import resources
-from faceswap_pipeline.imaging import Image, grow_mask, resize
+from faceswap_pipeline.imaging import Image, fill_holes, grow_mask, resize
 from faceswap_pipeline.networks.parser import CLASSES, MIRROR, SIDE
 
 BATCH = 16
@@ -140,8 +140,10 @@ def parsed_mask(kind: str, parsed: Parsed, index: int, size: int, padding: float
     `padding` widens it, or draws it in below 0, in sides of the crop.
     """
     soft = KINDS[kind](parsed, index)
-    mask = (resize(soft, (size, size)) > 0.5).astype(np.uint8)
-    return np.asarray(grow_mask(mask, round(padding * size)) * 255, np.uint8)
+    mask = cv2.compare(np.asarray(resize(soft, (size, size)), np.float32), 0.5, cv2.CMP_GT)
+    if kind in SOLID:
+        mask = fill_holes(mask)
+    return np.asarray(grow_mask(mask, round(padding * size)), np.uint8)
 
 
 def _eyes(parsed: Parsed, index: int) -> NDArray[np.float32]:
@@ -178,3 +180,5 @@ KINDS: dict[str, Callable[[Parsed, int], NDArray[np.float32]]] = {
     "hair": lambda parsed, index: parsed.likely(index, ("hair",)),
 }
 """Each kind of mask as chances (SIDE, SIDE) 0..1."""
+SOLID = frozenset(("face", "head", "skin"))
+"""Kinds whose small holes are filled."""

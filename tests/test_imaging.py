@@ -218,6 +218,20 @@ def test_resize_averages_when_it_shrinks_one_side_only() -> None:
     assert np.abs(imaging.resize(stripes, (20, 40)) - 0.5).max() < 0.15
 
 
+def test_small_holes_are_filled_and_nothing_else_changes() -> None:
+    mask = np.zeros((60, 50), np.uint8)
+    mask[:40, 10:40] = 255  # 1200 pixels, up to the border
+    holed = mask.copy()
+    holed[10:14, 15:20] = holed[30, 30] = 0  # 20 pixels, and one
+    np.testing.assert_array_equal(imaging.fill_holes(holed, 0.02), mask)
+    for rows, columns in ((slice(0, 3), slice(20, 22)), (slice(20, 22), slice(8, 14)), (slice(10, 16), slice(15, 21))):
+        opened = mask.copy()  # at the picture's border, at the mask's, larger
+        opened[rows, columns] = 0
+        np.testing.assert_array_equal(imaging.fill_holes(opened, 0.02), opened)
+    for plain in (np.zeros((9, 9), np.uint8), np.full((9, 9), 255, np.uint8)):
+        np.testing.assert_array_equal(imaging.fill_holes(plain, 0.5), plain)
+
+
 def test_a_mouth_is_as_high_as_most_of_its_columns_whatever_its_width_and_place() -> None:
     faces, mouths = np.zeros((2, 4, 40, 40), np.uint8)
     faces[:, 5:25, 5:35] = 255

@@ -47,6 +47,8 @@ def test_the_face_is_all_that_lies_inside_it_without_what_covers_it() -> None:
     assert not covered[104:116].any() and covered[90].any() and covered[130].any()
     strand = parsed_mask("face", parsed(**FACE, hair=np.s_[25:45, 50:56]), 0, SIZE)
     assert not strand[60:80, 104:108].any()
+    nostril = parsed_mask("face", parsed(**FACE, hair=np.s_[57:60, 52:57]), 0, SIZE)
+    np.testing.assert_array_equal(nostril, mask, "a dark spot inside it is no hair")
 
 
 def test_the_mouth_is_lips_and_what_is_between_them() -> None:

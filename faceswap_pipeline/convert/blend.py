@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faceswap_pipeline.geometry import compose_matrices, invert_matrix, transform_points
-from faceswap_pipeline.imaging import FloatImage, Image, add_luma, blur, warp
+from faceswap_pipeline.imaging import FloatImage, Image, add_luma, blur, fill_holes, warp
 from faceswap_pipeline.video.planes import luma_share, plane_steps, plane_values, plane_views
 from faceswap_pipeline.video.reader import Frame
 
@@ -27,6 +27,9 @@ MOST_GAIN = 1.0
 
 _MOST_LOSS = 0.5
 """How much of it a swap may lose."""
+
+_SOLID = 0.9
+"""A learned mask is less than this where it has a hole."""
 
 _ROUGH = 2.0
 """How far above the usual level of detail a feature must stand to count as one."""
@@ -77,12 +80,14 @@ def soft_shape(mask: Image, erode: float, feather: float, face_height: float) ->
 
 
 def surely_face(alpha: FloatImage) -> FloatImage:
-    """A learned mask (..., R, R) 0..1 from where it is more face than not, stretched to 0..1.
+    """A learned mask (R, R) 0..1 from where it is more face than not, stretched to 0..1, small holes filled.
 
     The soft rest of it covers what the network drew beside the face: the other person's fringe would lie as a streak on
-    a forehead that has none.
+    a forehead that has none. Through a hole the old face would show, a brow or a spot of beard beside the new one's.
     """
-    return np.clip(2 * alpha - 1, 0, 1)
+    solid = cv2.compare(alpha, _SOLID, cv2.CMP_GT)
+    holes = cv2.compare(fill_holes(solid), solid, cv2.CMP_NE)
+    return np.clip(2 * np.maximum(alpha, holes.astype(np.float32)) - 1, 0, 1)
 
 
 def cover(shape: FloatImage, alpha: FloatImage, crop_to_view: ArrayLike) -> FloatImage:

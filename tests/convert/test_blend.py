@@ -250,3 +250,14 @@ def test_every_mix_can_be_chosen():
 def test_what_is_no_more_face_than_not_is_left_as_it_was():
     alpha = np.float32([[0.0, 0.3, 0.5, 0.75, 1.0]])
     np.testing.assert_allclose(blend.surely_face(alpha), [[0, 0, 0, 0.5, 1]])
+
+
+def test_the_old_face_does_not_show_through_small_holes_and_what_is_in_front_of_it_does():
+    face = cv2.ellipse(np.zeros((64, 64), np.float32), (32, 32), (22, 28), 0, 0, 360, 1.0, -1)
+    spots, finger, sheet = face.copy(), face.copy(), face.copy()
+    spots[20:24, 20:25], spots[40:42, 36] = 0.6, 0.1
+    finger[30:34, :40] = 0  # from outside, however thin
+    sheet[20:40, 24:40] = 0  # inside, and large
+    np.testing.assert_array_equal(blend.surely_face(spots), face)
+    for hidden in (finger, sheet):
+        np.testing.assert_array_equal(blend.surely_face(hidden), hidden)
