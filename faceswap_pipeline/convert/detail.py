@@ -120,6 +120,8 @@ _SHUT = 0.2
 """Of a person's mouths this share is lower than one that counts as shut."""
 _FEATURES = 10.0
 """How much more a pixel of eyes and mouth counts in a comparison than another of the face."""
+_LEAST_ROOT = 1e-3
+"""What counts for less than this, in roots of the most that a pixel counts for, is left out of a comparison."""
 _SEAM = 0.06
 """Half the height over which the upper part goes over into the lower, share of the side."""
 _MARGIN = 0.1
@@ -156,9 +158,14 @@ class Album:
         return self.fine.shape[1]
 
     @cached_property
-    def _lengths(self) -> NDArray[np.float32]:
-        """(2, N) squared lengths of `drawn`."""
-        return np.square(self.drawn).sum(-1)
+    def _counting(self) -> list[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]]:
+        """For each row of `drawn`: the K columns that count at all, what is in them (N, K), its squared lengths (N,).
+
+        Above the nose's tip nothing counts below it, and the other way round.
+        """
+        counts = [np.flatnonzero(np.repeat(root.ravel() > _LEAST_ROOT * root.max(), 3)) for root in self.roots]
+        rows = [np.ascontiguousarray(drawn[:, columns]) for drawn, columns in zip(self.drawn, counts, strict=True)]
+        return [(columns, row, np.square(row).sum(-1)) for columns, row in zip(counts, rows, strict=True)]
 
     def matrix(self, crop_size: int, view: View) -> NDArray[np.float64]:
         """Pixels of crops (S, S) -> pixels of the album's pictures, (2, 3)."""
@@ -214,9 +221,9 @@ class Album:
         found: dict[int, list[float]] = {}
         away = np.maximum(np.linalg.norm(self.poses - np.array(pose, np.float32), axis=-1) - _ANY_WAY, 0)
         mouth = 0.0 if opened is None or self.opened is None else (self.opened - opened) / _OPENED
-        parts = zip(self.drawn, _compared(image) * self.roots, self._lengths, _TURNED, (0.0, mouth), strict=True)
-        for part, (drawn, own, lengths, turned, apart) in enumerate(parts):
-            wanted = own.ravel()
+        parts = zip(self._counting, _compared(image) * self.roots, _TURNED, (0.0, mouth), strict=True)
+        for part, ((columns, drawn, lengths), own, turned, apart) in enumerate(parts):
+            wanted = own.ravel()[columns]
             # Not by BLAS, whose threads wait busily for each other beside all the others here.
             alike = np.einsum("ij,j->i", drawn, wanted)
             unlike = np.maximum(lengths - 2 * alike + np.square(wanted).sum(), 0)
