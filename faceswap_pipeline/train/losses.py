@@ -107,8 +107,11 @@ def least_squares(verdict, wanted):
 
 def _differences(values):
     """First differences along rows and along columns, (B, C, H, W - 1) and (B, C, H - 1, W)."""
-    height, width = values.shape[2:]
-    return ops.matmul(values, _difference_matrix(width).T), ops.matmul(_difference_matrix(height), values)
+    channels, height, width = values.shape[1:]
+    # One large product for all rows, not one for each plane: there oneDNN, as TensorFlow 2.20 has it, reads beyond the
+    # end of planes of one channel, and training crashes.
+    across = ops.matmul(ops.reshape(values, (-1, width)), _difference_matrix(width).T)
+    return ops.reshape(across, (-1, channels, height, width - 1)), ops.matmul(_difference_matrix(height), values)
 
 
 def _weighted_mean(error, weights):
