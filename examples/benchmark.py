@@ -200,7 +200,7 @@ def _conversion_steps(run: Path, video: Path, film: Path) -> dict[str, float]:
 
     places: dict[str, tuple[Any, str]] = {
         "network loaded": (stage, "load_swapper"),
-        "pictures for detail": (stage, "make_album"),
+        "pictures for detail": (stage, "find_album"),
         "faces cut out": (faces.FaceMixer, "cut"),
         "network": (NetworkSwapper, "swap"),
         "network, detail, measures": (faces.FaceMixer, "look"),
