@@ -94,10 +94,10 @@ def prepare_album(run: TrainingRun, person: str, progress: Progress) -> None:
 
     Whatever stands in its way is only warned of: conversion makes the album itself where there is none.
     """
-    weights = run.load_best()
-    if weights is None:
-        return
     try:
+        weights = run.load_best()
+        if weights is None:
+            return
         pictures = open_side(run, person, None)
         swapper = load_swapper(run, weights, person, ConvertOptions().batch)
         folder = AlbumFolder(run.path, person, weights)
