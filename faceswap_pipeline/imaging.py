@@ -24,7 +24,7 @@ _INTERPOLATION = {
     "cubic": cv2.INTER_CUBIC,
     "lanczos": cv2.INTER_LANCZOS4,
 }
-LARGEST_HOLE = 0.04
+_LARGEST_HOLE = 0.04
 """Share of a face up to which a hole in its mask is none: a nostril, a mole, the dark end of a moustache. What stands
 in front of a face comes from outside, or is larger."""
 
@@ -148,7 +148,7 @@ def grow_mask(mask: NDArray, reach: int, ends: bool = False) -> NDArray:
     return (cv2.dilate if reach > 0 else cv2.erode)(mask, disc, **border)
 
 
-def fill_holes(mask: Image, most: float = LARGEST_HOLE) -> Image:
+def fill_holes(mask: Image, most: float = _LARGEST_HOLE) -> Image:
     """A mask (H, W) 0 or 255 of a face without its holes that are at most a share `most` of its area.
 
     A hole is what the mask is all around of: what is open to the outside, or to the picture's border, is none.

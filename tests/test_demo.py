@@ -16,6 +16,7 @@ from faceswap_pipeline.imaging import resize
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.resources import examples_pair
 from faceswap_pipeline.video.reader import read_frames
+from tests.notes import Notes
 from tests.train.conftest import TINY_RECIPE
 
 FRAMES, SIZE = 36, (320, 180)
@@ -37,16 +38,6 @@ def small_pair(tmp_path: Path) -> Path:
     return folder
 
 
-class Notes(Progress):
-    """What was said and which phases there were."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 @pytest.mark.slow
 def test_the_whole_way_and_once_more(small_pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -64,7 +55,7 @@ def test_the_whole_way_and_once_more(small_pair: Path, tmp_path: Path, monkeypat
     crops = {path: path.stat().st_mtime_ns for path in Path("demo").glob("faces_*/crops/*.png")}
     progress = Notes()
     second = run_demo(Path("demo"), DemoOptions(time="8s"), pair=small_pair, progress=progress)  # averages move
-    assert sum("is finished already" in note for note in progress.notes) == 2
+    assert sum("is finished already" in note for note in progress.said) == 2
     assert {path: path.stat().st_mtime_ns for path in crops} == crops
     assert second.steps > first.steps and second.recipe == first.recipe
     assert Path("demo/video_a_swapped.1.mp4").is_file() and Path("demo/evaluation.1.html").is_file()

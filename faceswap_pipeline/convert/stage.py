@@ -95,6 +95,8 @@ class _Job:
     """Whose face comes in, `a` or `b`."""
     pictures: FaceDataset | None
     """That person's dataset, where it gives the detail and is there."""
+    kept: AlbumFolder
+    """Where the run keeps that person's pictures."""
     checkpoint: Checkpoint
     options: ConvertOptions
     progress: Progress
@@ -106,7 +108,7 @@ class _Job:
         """Fingerprint of `pictures`; where they are gone, of those that the run keeps an album of; else None."""
         if not self.options.detail:
             return None
-        return self._album_folder.pictures if self.pictures is None else self.pictures.fingerprint()
+        return self.kept.pictures if self.pictures is None else self.pictures.fingerprint()
 
     @cached_property
     def swapper(self) -> Swapper:
@@ -118,11 +120,7 @@ class _Job:
         """The other person's pictures; None where there are too few."""
         if self.detail_from is None:
             return None
-        return find_album(self._album_folder, self.pictures, self.detail_from, self.swapper, self.progress)
-
-    @cached_property
-    def _album_folder(self) -> AlbumFolder:
-        return AlbumFolder(self.run.path, self.other, self.checkpoint)
+        return find_album(self.kept, self.pictures, self.detail_from, self.swapper, self.progress)
 
 
 def convert_video(
@@ -166,8 +164,9 @@ def convert_video(
     if frames is not None:
         check_frames_folder(frames, len(targets))
     weights = best_weights(opened)
-    pictures, missing = _pictures(opened, other, weights, options)
-    job = _Job(opened, faces, other, pictures, weights, options, progress or Progress(), identity, frames)
+    kept = AlbumFolder(opened.path, other, weights)
+    pictures, missing = _pictures(opened, other, kept, options)
+    job = _Job(opened, faces, other, pictures, kept, weights, options, progress or Progress(), identity, frames)
     films = [_convert_source(job, *each, missing) for each in zip(indexes, paths, targets, strict=True)]
     notes = dict.fromkeys(note for _, found in films for note in found)
     comparisons = tuple(map(_compare, targets)) if options.compare else ()
@@ -175,7 +174,7 @@ def convert_video(
 
 
 def _pictures(
-    run: TrainingRun, person: str, weights: Checkpoint, options: ConvertOptions
+    run: TrainingRun, person: str, kept: AlbumFolder, options: ConvertOptions
 ) -> tuple[FaceDataset | None, list[str]]:
     """The dataset of the person whose face comes in, for detail, and what is to be said when it is not there."""
     if not options.detail:
@@ -183,7 +182,7 @@ def _pictures(
     try:
         return open_side(run, person, None), []
     except (DatasetError, RunError) as error:
-        if AlbumFolder(run.path, person, weights).pictures is not None:
+        if kept.pictures is not None:
             return None, []
         return None, [f"the swap is as soft as the network draws it, without pictures of {person}: {error}"]
 

@@ -11,16 +11,7 @@ from faceswap_pipeline.convert.album_folder import AlbumFolder, find_album, prep
 from faceswap_pipeline.dataset import FaceDataset
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun
-
-
-class Remembering(Progress):
-    """What the user was told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.told.append(text)
+from tests.notes import Notes
 
 
 def weights(name: str) -> Checkpoint:
@@ -95,7 +86,7 @@ def test_what_is_missing_is_only_warned_of(studio, monkeypatch, missing):
     with TrainingRun.open(studio.run, write=True) as run:
         run.save_best({"encoder/x": np.zeros(3, np.float32)}, {"step": 7})
     (studio.folder / missing).rename(studio.folder / "elsewhere")
-    told = Remembering()
+    told = Notes()
     prepare_album(run, "b", told)
     assert not (studio.run / "album_b").exists()
-    assert (missing == "faces_a") == bool(told.told), "without crops there are simply no pictures"
+    assert (missing == "faces_a") == bool(told.said), "without crops there are simply no pictures"

@@ -261,12 +261,13 @@ def test_made_again_it_does_nothing_and_a_new_one_keeps_the_old(studio, monkeypa
 def test_without_pictures_of_the_other_person_the_film_is_made_and_says_so(studio, monkeypatch):
     with monkeypatch.context() as demanding:
         demanding.setattr(detail, "FEWEST_PICTURES", 1000)
-        few = convert_video(studio.run, studio.folder / "few", DETAILED)
+        few = convert_video(studio.run, studio.folder, DETAILED)
     assert any("too few pictures" in note for note in few.notes)
     lose_pictures(studio)
     soft = convert_video(studio.run, studio.folder, DETAILED)
     assert any("without pictures of b" in note and "gone" in note for note in soft.notes)
     assert json.loads((studio.folder / "video_a_swapped.json").read_text())["detail_from"] is None
+    assert (studio.folder / "video_a_swapped.1.mp4").exists(), "the film made when there were some is kept"
     assert not convert_video(studio.run, studio.folder, FAST).notes, "none were asked for"
 
 
