@@ -1,11 +1,12 @@
-"""What differs between TensorFlow and JAX outside the gradient: compiling, devices, threads.
+"""What differs between TensorFlow, JAX and OpenVINO outside the gradient: compiling, devices, threads.
 
 In: functions written in `keras.ops`. Out: the same functions compiled. With `train/gradients.py` the only file that
-knows the backend.
+knows the backend. OpenVINO only infers: nothing trains under it.
 """
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from faceswap_pipeline.errors import OptionError
 from faceswap_pipeline.machine import cores
 
 
@@ -28,7 +30,7 @@ class Device:
 
 
 def backend_name() -> str:
-    """`tensorflow` or `jax`."""
+    """`tensorflow`, `jax` or `openvino`."""
     return keras.backend.backend()
 
 
@@ -40,6 +42,8 @@ def find_device() -> Device:
         found = jax.devices()
         kind = "cpu" if found[0].platform == "cpu" else "gpu"
         return Device(kind, found[0].device_kind)
+    if backend_name() == "openvino":
+        return Device("cpu", "CPU")
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -50,6 +54,12 @@ def find_device() -> Device:
         details = tf.config.experimental.get_device_details(gpus[0])
         return Device("gpu", details.get("device_name", gpus[0].name))
     return Device("cpu", "CPU")
+
+
+def check_trains() -> None:
+    """Raise OptionError where the backend only infers."""
+    if backend_name() == "openvino":
+        raise OptionError("KERAS_BACKEND is openvino, which cannot train: unset it, or set it to tensorflow or jax")
 
 
 def share_cores() -> None:
@@ -75,10 +85,12 @@ def compile_inference(
     """`function` of arrays, compiled; its outputs are numpy arrays (or tuples, lists, dicts of them), not writeable.
 
     Call it with inputs of one fixed shape: every new shape compiles once more. Where `inputs` leaves axes open (None),
-    TensorFlow compiles once for all their sizes; JAX does for each of them, so let there be few. Under JAX the values
-    of `variables` (what `function` reads and a later step may change) are read at each call; weights not named are
-    frozen at the first call. Under TensorFlow variables are always read live.
+    TensorFlow compiles once for all their sizes; the others do for each of them, so let there be few. Under JAX the
+    values of `variables` (what `function` reads and a later step may change) are read at each call; weights not named
+    are frozen at the first call. Under TensorFlow variables are always read live, under OpenVINO never again.
     """
+    if backend_name() == "openvino":
+        return _by_openvino(function)
     if backend_name() == "jax":
         import jax
 
@@ -95,12 +107,42 @@ def compile_inference(
     return lambda *inputs: _to_numpy(compiled(*map(_as_tensor, inputs)))
 
 
+def _by_openvino(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`compile_inference` under OpenVINO, on a CPU, in whole precision (it would take half where the processor can)."""
+    import openvino
+
+    core, models, lock = openvino.Core(), {}, threading.Lock()
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+
+    def compiled(arrays: Sequence[np.ndarray]) -> tuple[Any, Any]:
+        """The function for inputs like these, and what it returns."""
+        inputs = [openvino.opset15.parameter(list(each.shape), openvino.Type(each.dtype)) for each in arrays]
+        made = function(*(keras.ops.convert_to_tensor(each.output(0)) for each in inputs))
+        outputs = [each.output for each in keras.tree.flatten(made)]
+        graph = openvino.Model(outputs, inputs)  # pyright: ignore[reportGeneralTypeIssues]
+        return core.compile_model(graph, "CPU", settings), made
+
+    def infer(*inputs: Any) -> Any:
+        arrays = [np.asarray(each) for each in inputs]
+        key = tuple((each.shape, each.dtype) for each in arrays)
+        with lock:  # a compiled model has one place for its results
+            if key not in models:
+                models[key] = compiled(arrays)
+            model, made = models[key]
+            found = [np.array(each) for each in model(arrays).values()]
+        return keras.tree.pack_sequence_as(made, found)
+
+    return infer
+
+
 def compile_step(function: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
     """`function` of arrays that changes `variables` in place (assign, optimizer steps), compiled.
 
     Inputs keep one shape each. Returns what `function` returns, as arrays of the backend, so that the caller decides
-    when to wait for them. XLA is left off on the CPU under TensorFlow, where it is slower.
+    when to wait for them. XLA is left off on the CPU under TensorFlow, where it is slower. Raises OptionError under
+    OpenVINO.
     """
+    check_trains()
     if backend_name() == "jax":
         import jax
 

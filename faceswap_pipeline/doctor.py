@@ -117,6 +117,8 @@ def _backend() -> Finding:
         return Finding("backend", str(error), f"pip install '{PACKAGE}', or set KERAS_BACKEND={other}")
     name = backend_name()
     version = importlib.metadata.version(name)
+    if name == "openvino":
+        return Finding("backend", f"openvino {version}, which only infers", "unset KERAS_BACKEND to train")
     advice = "; training uses lite64" if device.kind == "cpu" else f"; training uses {RECIPES['gpu'][1]}"
     return Finding("backend", f"{name} {version}, Keras {importlib.metadata.version('keras')}, {device.name}{advice}")
 

@@ -5,6 +5,7 @@ Apart from `backend`, so that asking loads no network library.
 
 import ctypes
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ _MMAP_THRESHOLD = -3
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_nvidia_card() -> bool:
+    """Whether there is a card that a backend may compute on: by its driver, which loads nothing."""
+    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
 
 
 def memory_bytes() -> float:

@@ -167,6 +167,8 @@ def match_detail(
     level, response = np.sqrt(np.maximum(own, 1e-9))
     # Adding a band once raises that band's own level by only `response`: it is a band, not a tone.
     gain = np.clip((np.sqrt(wanted[0]) - level) / response, -_MOST_LOSS, most)
+    if gain == 0:
+        return image
     band = _marked(_finest(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)))
     return np.clip(add_luma(image, np.float32(strength * gain) * band), -1, 1)
 

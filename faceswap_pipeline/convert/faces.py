@@ -33,6 +33,8 @@ _REACH = 4
 """Pixels of a crop beyond what is seen of it that have a say in it: those that averaging and cubic sampling take in."""
 _MASKS_KEPT = 120
 """Masks that are kept decoded: of two batches of faces."""
+_FEW_FRAMES = 2
+"""To each side: of fewer neighbours in time every one is measured."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Look:
     tone: Vector | None
     """Colour statistic of the swap's skin."""
     tone_wanted: Vector | None
-    """Colour statistic of the replaced skin."""
+    """Colour statistic of the replaced skin; of samples only, as the next two."""
     detail: Vector | None
     """Energy of the swap's finest bands."""
     detail_wanted: Vector | None
@@ -160,28 +162,46 @@ class FaceMixer:
                  image: FloatImage, alpha: FloatImage, level: Vector | None) -> Look:  # fmt: skip
         options, size = self._options, self._dataset.crop_size
         face = face * (alpha if options.cover != "dataset" else 1)
-        fine, fine_source, fine_face = image, source, face
+        fine = image
         if self._album is not None:
-            side = (self._side, self._side)
             pose = record.yaw, record.pitch
             fine, image = self._album.add_detail(image, options.detail, pose, self._opened(record))
-            fine_source = to_float(warp(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), self._to_image, side))
-            fine_face = cv2.resize(face, side)
         skin = skin_weights(face, self._features(record), np.ones_like(face))
         nose = float(transform_points(compose_matrices(self._to_view, record.matrix), record.landmarks)[2, 1])
         height = size / self._dataset.coverage
         if options.cover == "learned":
             mask = np.full_like(mask, 255)
+        tone_wanted = detail = detail_wanted = None
+        if self._is_sample(record):
+            tone_wanted = measure_skin(options.color, source, without_beard(source, skin, nose))
+            detail, detail_wanted = self._details(fine, crop, source, face)
         return Look(
             image=fine,
             alpha=self._guard * (blend.surely_face(alpha) if options.cover != "dataset" else 1),
             shape=blend.soft_shape(mask, options.erode, options.feather, height),
             tone=measure_skin(options.color, image, without_beard(image, skin, nose)),
-            tone_wanted=measure_skin(options.color, source, without_beard(source, skin, nose)),
-            detail=blend.measure_detail(fine, fine_face),
-            detail_wanted=blend.measure_detail(fine_source, fine_face),
+            tone_wanted=tone_wanted,
+            detail=detail,
+            detail_wanted=detail_wanted,
             grain=level,
         )
+
+    def _is_sample(self, record: FaceRecord) -> bool:
+        """Whether what is averaged over the neighbours in time is measured of this face: of every second one and of the
+        first of each stretch; of all where few are averaged.
+        """
+        first = (record.source, record.track, record.frame - 1) not in self._in_time
+        return first or record.frame % 2 == 0 or min(self._mask_reach, self._tone_reach) < _FEW_FRAMES
+
+    def _details(
+        self, fine: FloatImage, crop: Image, source: FloatImage, face: FloatImage
+    ) -> tuple[Vector | None, Vector | None]:
+        """How sharp the swap and the face it replaces are, inside `face` (R, R), at the size of `fine`."""
+        if self._album is not None:
+            side = (self._side, self._side)
+            source = to_float(warp(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), self._to_image, side))
+            face = cv2.resize(face, side)
+        return blend.measure_detail(fine, face), blend.measure_detail(source, face)
 
     def paint(
         self, frame: Frame, records: Sequence[FaceRecord], looks: Mapping[Key, Look]

@@ -31,7 +31,7 @@ from faceswap_pipeline.video.info import VideoInfo
 from faceswap_pipeline.video.reader import Frame, read_frames
 from faceswap_pipeline.video.writer import VideoWriter
 
-_HELD, _HELD_PIXELS = (4, 30), 14_000_000
+_HELD, _HELD_PIXELS = (4, 60), 56_000_000
 """How many painted frames may wait for the encoder: at least and at most, and of how many pixels together between. The
 least where something else is made of them too."""
 

@@ -38,7 +38,9 @@ class PackageDetector:
     def __init__(self, min_face: float = 0.05, score: float = 0.7) -> None:
         """Raises OptionError under another backend than TensorFlow, which the package needs."""
         if backend_name() != "tensorflow":
-            raise OptionError("--detector is 'mtcnn', which needs TensorFlow: unset KERAS_BACKEND, or use 'cascade'")
+            raise OptionError(
+                "--detector is 'mtcnn', which needs TensorFlow: set KERAS_BACKEND=tensorflow, or use 'cascade'"
+            )
         from mtcnn import MTCNN
 
         self._package = MTCNN(stages=package_stages())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceswap_pipeline.backend import backend_name, compile_inference, resident, share_cores
+from faceswap_pipeline.backend import backend_name, check_trains, compile_inference, resident, share_cores
 from faceswap_pipeline.detection.meanface import load_mean_face
 from faceswap_pipeline.errors import DatasetError, RunError
 from faceswap_pipeline.imaging import to_uint8, unsqueezed
@@ -47,6 +47,7 @@ def pretrain_base(
     Raises DatasetError when the folders hold too few people, RunError when the work beside `out` was begun otherwise.
     """
     progress = progress or Progress()
+    check_trains()
     share_cores()
     recipe = base_recipe(load_recipe(options.recipe), options)
     mean_face = load_mean_face(weight_file("mean_face"))

@@ -17,6 +17,7 @@ from faceswap_pipeline import __version__
 from faceswap_pipeline.backend import (
     Device,
     backend_name,
+    check_trains,
     find_device,
     resident,
     share_cores,
@@ -64,6 +65,7 @@ def train_swap(
     KeyboardInterrupt everything is saved first.
     """
     progress = progress or Progress()
+    check_trains()
     share_cores()
     if consent is not None:
         read_consent(consent)  # a bad file must not leave a new run behind

@@ -1,0 +1,87 @@
+"""Which backend runs networks where nothing is trained, and that OpenVINO makes the same of pictures as TensorFlow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceswap_pipeline import backend
+from faceswap_pipeline.errors import OptionError
+from tests.inferred import inferred
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_network_says_the_same_under_openvino(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    environment = {**os.environ, "KERAS_BACKEND": "openvino", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.inferred", str(tmp_path / "found.npz")]
+    subprocess.run(command, check=True, env=environment, cwd=ROOT)
+    with np.load(tmp_path / "found.npz") as found:
+        for name, expected in inferred().items():
+            assert expected.std() > 0.05, f"{name} would be the same whatever was computed"
+            np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=2e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "configured", "card", "expected"),
+    [
+        ("", "", False, "openvino"),
+        ("", "tensorflow", False, "openvino"),  # Keras writes that by itself
+        ("", "jax", False, None),
+        ("", "", True, None),
+        ("tensorflow", "", False, "tensorflow"),
+        ("jax", "", False, "jax"),
+    ],
+)
+def test_networks_run_on_openvino_unless_the_user_or_a_card_says_otherwise(
+    chosen: str, configured: str, card: bool, expected: str | None, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment |= {"KERAS_HOME": str(tmp_path)} | ({"KERAS_BACKEND": chosen} if chosen else {})
+    if configured:
+        (tmp_path / "keras.json").write_text(f'{{"backend": "{configured}"}}')
+    code = (
+        "import os; from faceswap_pipeline import cli, machine; "
+        f"machine.has_nvidia_card = lambda: {card}; "
+        "cli._choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(expected)
+
+
+def test_openvino_reports_to_nobody_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "KERAS_HOME": str(tmp_path / "keras")}
+    code = (
+        "import socket, sys; refused = []; socket.getaddrinfo = lambda *words, **named: refused.append(words); "
+        "from faceswap_pipeline import cli, machine; machine.has_nvidia_card = lambda: False; "
+        "cli._choose_for_inference(); cli._import_keras(); import keras, scipy.signal, matplotlib.figure; "
+        "assert keras.backend.backend() == 'openvino' and 'tensorflow' not in sys.modules; "
+        "assert hasattr(scipy.signal, 'stft') and 'openvino_telemetry' not in sys.modules and not refused"
+    )
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert not (tmp_path / "intel").exists()
+
+
+def test_without_openvino_networks_run_as_before(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    code = (
+        "import os, sys; sys.modules['openvino'] = None; from faceswap_pipeline import cli, machine; "
+        "machine.has_nvidia_card = lambda: False; "
+        "cli._choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
+    )
+    environment |= {"KERAS_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "None"
+
+
+def test_nothing_is_trained_under_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "backend_name", lambda: "openvino")
+    with pytest.raises(OptionError, match="cannot train.*tensorflow or jax"):
+        backend.compile_step(lambda: None, [])
