@@ -413,7 +413,7 @@ def _begin(common: "CommonOptions", *asked: Any, backend: bool = True, trains: b
     if common.verbose:
         _say(f"swap {__version__}, Python {sys.version.split()[0]}, {sys.platform}; {', '.join(map(repr, asked))}")
     if not trains:
-        _choose_for_inference()
+        choose_for_inference()
     if backend and common.verbose:
         _import_keras()
     elif backend:
@@ -427,7 +427,7 @@ def _end(common: "CommonOptions", values: Any, *lines: str) -> None:
         print(line)
 
 
-def _choose_for_inference() -> None:
+def choose_for_inference() -> None:
     """Have Keras run on OpenVINO, unless the user chose a backend, or there is a card that OpenVINO does not use.
 
     It loads in a quarter of TensorFlow's time and memory, and makes the same of a picture to a ten-thousandth.

@@ -48,7 +48,7 @@ def test_networks_run_on_openvino_unless_the_user_or_a_card_says_otherwise(
     code = (
         "import os; from faceswap_pipeline import cli, machine; "
         f"machine.has_nvidia_card = lambda: {card}; "
-        "cli._choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
+        "cli.choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(expected)
@@ -61,7 +61,7 @@ def test_openvino_reports_to_nobody_and_leaves_nothing_behind(tmp_path: Path) ->
     code = (
         "import socket, sys; refused = []; socket.getaddrinfo = lambda *words, **named: refused.append(words); "
         "from faceswap_pipeline import cli, machine; machine.has_nvidia_card = lambda: False; "
-        "cli._choose_for_inference(); cli._import_keras(); import keras, scipy.signal, matplotlib.figure; "
+        "cli.choose_for_inference(); cli._import_keras(); import keras, scipy.signal, matplotlib.figure; "
         "assert keras.backend.backend() == 'openvino' and 'tensorflow' not in sys.modules; "
         "assert hasattr(scipy.signal, 'stft') and 'openvino_telemetry' not in sys.modules and not refused"
     )
@@ -74,7 +74,7 @@ def test_without_openvino_networks_run_as_before(tmp_path: Path) -> None:
     code = (
         "import os, sys; sys.modules['openvino'] = None; from faceswap_pipeline import cli, machine; "
         "machine.has_nvidia_card = lambda: False; "
-        "cli._choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
+        "cli.choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
     )
     environment |= {"KERAS_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
