@@ -436,15 +436,15 @@ def choose_for_inference() -> None:
 
     from faceswap_pipeline.machine import has_nvidia_card
 
+    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or has_nvidia_card():
+        return
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     try:
         chosen = json.loads((home / "keras.json").read_text("utf-8")).get("backend", "tensorflow")
     except (OSError, ValueError, AttributeError):
         chosen = "tensorflow"
-    old_keras = tuple(map(int, version("keras").split(".")[:2])) < _KERAS_WITH_OPENVINO
-    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or chosen != "tensorflow" or old_keras:
-        return
-    if not has_nvidia_card():
+    new_keras = tuple(map(int, version("keras").split(".")[:2])) >= _KERAS_WITH_OPENVINO
+    if chosen == "tensorflow" and new_keras:
         with contextlib.suppress(ImportError, OSError), _hidden_modules():
             importlib.import_module("openvino")
             os.environ["KERAS_BACKEND"] = "openvino"

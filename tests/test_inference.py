@@ -15,6 +15,21 @@ from tests.inferred import inferred
 ROOT = Path(__file__).parents[1]
 
 
+def run_at(code: str, home: Path, backend: str = "", card: bool = False) -> str:
+    """What `code` prints in a process of its own, for a user at `home` with this `KERAS_BACKEND`; `cli` is imported."""
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment |= {"HOME": str(home), "USERPROFILE": str(home), "KERAS_HOME": str(home)}
+    environment |= {"KERAS_BACKEND": backend} if backend else {}
+    code = (
+        f"import os, sys; from faceswap_pipeline import cli, machine; machine.has_nvidia_card = lambda: {card}; {code}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
+
+
+CHOSEN = "cli.choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
+
+
 def test_every_network_says_the_same_under_openvino(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     environment = {**os.environ, "KERAS_BACKEND": "openvino", "PYTHONPATH": str(ROOT)}
@@ -41,44 +56,25 @@ def test_networks_run_on_openvino_unless_the_user_or_a_card_says_otherwise(
     chosen: str, configured: str, card: bool, expected: str | None, tmp_path: Path
 ) -> None:
     pytest.importorskip("openvino")
-    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    environment |= {"KERAS_HOME": str(tmp_path)} | ({"KERAS_BACKEND": chosen} if chosen else {})
     if configured:
         (tmp_path / "keras.json").write_text(f'{{"backend": "{configured}"}}')
-    code = (
-        "import os; from faceswap_pipeline import cli, machine; "
-        f"machine.has_nvidia_card = lambda: {card}; "
-        "cli.choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(expected)
+    assert run_at(CHOSEN, tmp_path, chosen, card) == str(expected)
 
 
 def test_openvino_reports_to_nobody_and_leaves_nothing_behind(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "KERAS_HOME": str(tmp_path / "keras")}
     code = (
-        "import socket, sys; refused = []; socket.getaddrinfo = lambda *words, **named: refused.append(words); "
-        "from faceswap_pipeline import cli, machine; machine.has_nvidia_card = lambda: False; "
+        "import socket; refused = []; socket.getaddrinfo = lambda *words, **named: refused.append(words); "
         "cli.choose_for_inference(); cli._import_keras(); import keras, scipy.signal, matplotlib.figure; "
         "assert keras.backend.backend() == 'openvino' and 'tensorflow' not in sys.modules; "
         "assert hasattr(scipy.signal, 'stft') and 'openvino_telemetry' not in sys.modules and not refused"
     )
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    run_at(code, tmp_path)
     assert not (tmp_path / "intel").exists()
 
 
 def test_without_openvino_networks_run_as_before(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    code = (
-        "import os, sys; sys.modules['openvino'] = None; from faceswap_pipeline import cli, machine; "
-        "machine.has_nvidia_card = lambda: False; "
-        "cli.choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
-    )
-    environment |= {"KERAS_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "None"
+    assert run_at(f"sys.modules['openvino'] = None; {CHOSEN}", tmp_path) == "None"
 
 
 def test_nothing_is_trained_under_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
