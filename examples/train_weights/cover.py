@@ -1,4 +1,4 @@
-"""Other backdrops behind a rendered person, and things held or worn before the face.
+"""Other backdrops behind a rendered person, beards and brows, and things held or worn before the face.
 
 In: a `Sample` (picture, label, landmarks) and a numpy Generator. Out: a `Sample` whose label and visible landmarks
 follow what was painted. Lengths are shares of the picture's side, so that they hold at any size.
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 from film import Random, as_image
+from hand import draw_hand
 from numpy.typing import NDArray
 
 from faceswap_pipeline.geometry import Array
@@ -21,13 +22,17 @@ Mask = NDArray[np.float32]
 OCCLUDER = CLASSES.index("clothes")
 """Whatever is held or worn before the face counts with the clothes, as the rendered glasses do."""
 HAIR = CLASSES.index("hair")
+BROW = CLASSES.index("brow")
+SKIN = (CLASSES.index("face"), CLASSES.index("skin"))
+HAND_UNIT = 0.55 / 180
+"""A millimetre as a share of a crop's side, where a face of 180 mm is."""
 
 
 def cover(sample: Sample, random: Random, strength: float = 1.0) -> Sample:
-    """Another backdrop, and everything of `OCCLUDERS`, each with its chance times `strength`."""
+    """Another backdrop, and everything of `GROWTH` and `OCCLUDERS`, each with its chance times `strength`."""
     if random.random() < BACKDROP * strength:
         sample = replace_background(sample, random)
-    for paint, share in OCCLUDERS:
+    for paint, share in (*GROWTH, *OCCLUDERS):
         if random.random() < share * strength:
             sample = paint(sample, random)
     return sample
@@ -76,30 +81,85 @@ def draw_shapes(random: Random, size: int) -> NDArray[np.float32]:
     return canvas
 
 
+# -- what grows on the face -----------------------------------------------------------------------------------------
+
+
+def paint_beard(sample: Sample, random: Random) -> Sample:
+    """Stubble or a beard along jaw and lips, whole or patchy: part of the face, as beards are in the labels."""
+    size, points = sample.picture.shape[0], sample.landmarks
+    grown = np.zeros((size, size), np.float32)
+    thick = size * random.uniform(0.05, 0.12)
+    low = points[2:15] + (points[33] - points[2:15]) * 0.08
+    if random.random() < 0.75:
+        draw_line(grown, list(low if random.random() < 0.6 else low[4:9]), thick)
+    if random.random() < 0.8:
+        lip = (points[48:55] + points[[31, 31, 32, 33, 34, 35, 35]]) / 2
+        draw_line(grown, list(np.concatenate([points[[48]] + [0, 0.02 * size], lip, points[[54]] + [0, 0.02 * size]])),
+                  size * random.uniform(0.015, 0.045))  # fmt: skip
+    if random.random() < 0.7:
+        draw_line(grown, [points[57] + [0, 0.02 * size], points[8]], size * random.uniform(0.03, 0.12))
+    grown = cv2.GaussianBlur(grown, (0, 0), size * random.uniform(0.006, 0.02))
+    patches = smooth_field(random, size, int(random.integers(4, 20)))[..., 0] / 255
+    hairs = random.normal(0, 1, (size, size)).astype(np.float32)
+    hairs = cv2.GaussianBlur(hairs, (0, 0), sigmaX=0.5, sigmaY=size * random.uniform(0.005, 0.015))
+    hairs = np.clip(0.6 + 0.5 * hairs / hairs.std(), 0, 1)
+    dense = random.uniform(0.25, 1) * grown * np.clip(patches + random.uniform(0, 1), 0, 1)
+    dense = np.clip(dense * (hairs + random.uniform(-0.2, 0.6)), 0, 1) * np.isin(sample.label, SKIN)
+    picture = sample.picture + (hair_color(sample, random) - sample.picture) * dense[..., None]
+    return sample._replace(picture=as_image(picture))
+
+
+def paint_brows(sample: Sample, random: Random) -> Sample:
+    """Thicker and darker brows than the rendered ones."""
+    brows = (sample.label == BROW).astype(np.uint8)
+    around = cv2.dilate(brows, np.ones((3, 3), np.uint8), iterations=int(random.integers(0, 2)))
+    around &= np.isin(sample.label, (*SKIN, BROW)).astype(np.uint8)
+    dense = cv2.GaussianBlur(around.astype(np.float32), (0, 0), 0.6) * random.uniform(0.4, 0.95)
+    picture = sample.picture + (hair_color(sample, random) - sample.picture) * dense[..., None]
+    return sample._replace(picture=as_image(picture), label=np.where(around, np.uint8(BROW), sample.label))
+
+
+def hair_color(sample: Sample, random: Random) -> NDArray[np.float32]:
+    """The person's own (3,) 0..255, darker; something brown or grey for the bald."""
+    own = sample.picture[sample.label == HAIR]
+    color = np.median(own, axis=0) if len(own) > 50 else random.uniform(10, 110) * np.array([1, 0.8, 0.65])
+    return np.asarray(color * random.uniform(0.3, 1), np.float32)
+
+
 # -- things before the face -----------------------------------------------------------------------------------------
 
 
 def paint_hand(sample: Sample, random: Random) -> Sample:
-    """A palm and one to five fingers in a skin tone, often the person's own, reaching in from an edge."""
+    """A hand, now and then two, in a skin tone that is often the person's own; it may be moving."""
     size = sample.picture.shape[0]
-    tip = point_on_face(sample, random)
-    angle = random.uniform(0, 2 * np.pi)
-    width = size * random.uniform(0.03, 0.05)
-    reach = size * random.uniform(0.12, 0.22)
-    direction, side = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-    palm = tip + direction * reach * 1.5
-    mask = np.zeros((size, size), np.float32)
-    fingers = int(random.integers(1, 6))
-    for number in range(fingers):
-        spread = (number - (fingers - 1) / 2) * 2.5 * width
-        root = palm + side * spread * 0.9
-        knuckle = tip + direction * reach * random.uniform(0.4, 0.7) + side * spread * random.uniform(0.8, 1.3)
-        end = tip + side * spread * random.uniform(0.6, 1.4) + direction * random.uniform(0, 0.3) * reach
-        draw_line(mask, [root, knuckle, end], 2 * width)
-    draw_line(mask, [palm, palm + direction * size], width * random.uniform(3.5, 5))
-    own = sample.picture[np.isin(sample.label, (1, 3))]
-    color = np.median(own, axis=0) if len(own) and random.random() < 0.6 else skin_color(random)
-    return put_before(sample, mask, shade(mask, np.asarray(color, np.float32), random), random)
+    own = sample.picture[np.isin(sample.label, SKIN)]
+    own = np.median(own, axis=0) if len(own) and random.random() < 0.7 else skin_color(random)
+    for _ in range(2 if random.random() < 0.15 else 1):
+        unit = HAND_UNIT * size * random.uniform(0.8, 1.4)
+        hand = draw_hand(random, size, point_on_face(sample, random), unit)
+        # Hands are a little redder than faces, and unevenly so.
+        red = 1 + (smooth_field(random, size, 10)[..., :1] / 255 - 0.4) * [0.06, -0.08, -0.06]
+        cloth = smooth_field(random, size, int(random.integers(2, 20)))
+        color = own * np.exp(random.normal(0, 0.15)) * red
+        color = color + (cloth - color) * hand.sleeve[..., None]
+        texture = np.clip(color * hand.light[..., None] * 1.1, 0, 255).astype(np.float32)
+        mask = hand.cover
+        if random.random() < 0.25:
+            mask, texture = smear(mask, texture, random)
+        sample = put_before(sample, mask, texture, random)
+    return sample
+
+
+def smear(mask: Mask, texture: NDArray[np.float32], random: Random) -> tuple[Mask, NDArray[np.float32]]:
+    """What moves while the shutter is open: cover and colours drawn along a line of up to a twelfth of the side."""
+    reach = max(1, round(mask.shape[0] * random.uniform(0.01, 0.08) / 2))
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    angle = random.uniform(0, np.pi)
+    way = np.array([np.cos(angle), np.sin(angle)]) * reach
+    draw_line(kernel, [reach - way, reach + way], 1)
+    kernel /= kernel.sum()
+    moved = cv2.filter2D(mask, -1, kernel)
+    return moved, cv2.filter2D(texture * mask[..., None], -1, kernel) / np.maximum(moved, 1e-3)[..., None]
 
 
 def paint_bar(sample: Sample, random: Random) -> Sample:
@@ -205,10 +265,12 @@ def paint_strands(sample: Sample, random: Random) -> Sample:
     return put_before(sample, mask, texture, random, label=HAIR)
 
 
+GROWTH: tuple[tuple[Callable[[Sample, Random], Sample], float], ...] = ((paint_beard, 0.2), (paint_brows, 0.15))
+"""What may grow on the face, with its chance."""
 OCCLUDERS: tuple[tuple[Callable[[Sample, Random], Sample], float], ...] = (
     (paint_strands, 0.1),
     (paint_spectacles, 0.15),
-    (paint_hand, 0.2),
+    (paint_hand, 0.25),
     (paint_bar, 0.08),
     (paint_microphone, 0.1),
     (paint_text, 0.06),

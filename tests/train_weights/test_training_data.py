@@ -19,7 +19,7 @@ from faceswap_pipeline.train import rendered as data
 
 # The scripts import one another as neighbours, as when they are run.
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "train_weights"))
-batches, cover, film = (import_module(name) for name in ("batches", "cover", "film"))
+batches, cover, film, hand = (import_module(name) for name in ("batches", "cover", "film", "hand"))
 SIZE = 64
 
 
@@ -123,6 +123,36 @@ def test_every_occluder_covers_something_and_hides_what_it_covers(faces, mean_fa
             changed, hidden = changed + int(new.sum()), hidden + int(gone.sum())
         assert changed > 100, paint.__name__
         assert hidden > 0 or paint in (cover.paint_text, cover.paint_strands, cover.paint_spectacles), paint.__name__
+
+
+def test_what_grows_darkens_skin_alone_and_hides_no_landmark(faces, mean_face: MeanFace) -> None:
+    sample = batches.clean_sample(faces, 2, mean_face, 128)
+    brows = np.zeros_like(sample.label)
+    for points in (sample.landmarks[17:22], sample.landmarks[22:27]):
+        cv2.polylines(brows, [np.rint(points).astype(np.int32)], False, 1, 3)
+    sample = sample._replace(label=np.where(brows > 0, np.uint8(cover.BROW), sample.label))
+    skin = np.isin(sample.label, (*cover.SKIN, cover.BROW))
+    jaw = np.arange(128)[:, None] > sample.landmarks[33, 1]
+    for paint, _ in cover.GROWTH:
+        change = np.zeros((128, 128))
+        for seed in range(12):
+            painted = paint(sample, np.random.default_rng(seed))
+            new = painted.label != sample.label
+            assert np.array_equal(painted.visible, sample.visible) and set(painted.label[new]) <= {cover.BROW}
+            change += painted.picture.astype(int).sum(2) - sample.picture.sum(2, dtype=int)
+        lips = cv2.dilate((sample.label == 2).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        assert change[~skin & ~lips].min() >= -60 * 12, paint.__name__
+        assert (change < -1000)[jaw & skin if paint is cover.paint_beard else brows > 0].mean() > 0.1, paint.__name__
+
+
+def test_a_hand_is_a_solid_with_light_and_fingers() -> None:
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        seen = hand.draw_hand(random, 128, np.array([64.0, 64.0]), 0.5)
+        assert seen.cover[62:67, 62:67].max() > 0.9, "some part of it is at its place"
+        assert 0.03 < (seen.cover > 0.5).mean() < 0.7
+        lit = seen.light[seen.cover > 0.9]
+        assert 0.1 <= lit.min() and lit.max() <= 1.6 and lit.std() > 0.02
 
 
 def test_another_backdrop_leaves_the_person_alone(faces, mean_face: MeanFace) -> None:
