@@ -33,6 +33,21 @@ INNER_FACE = ("face", "lips", "brow", "eye", "inner_mouth", "lash")
 """Classes inside the border of the face."""
 EYE_POINTS = (slice(36, 42), slice(42, 48))
 """The landmarks around each eye."""
+INNER_POINTS = slice(27, 68)
+"""Nose, eyes and mouth: brows are under many a fringe, and the jaw of a turned head is hidden by itself."""
+COVERED = 0.88
+"""Mean visibility of those below which something stands before the face: 0.90 and more on five filmed clips where
+nothing does, the bearded man's among them."""
+HIDDEN = 0.8
+"""Visibility of a landmark, where something stands before the face, below which it is behind that."""
+HIDDEN_DEPTH, FEWEST_HIDDEN = 0.07, 8
+"""How far inside the face that the classes see hidden landmarks must lie, share of its height, and how many of them."""
+LARGEST_GLIMPSE = 0.15
+"""A hole of the face that is smaller, as a share of it, is a glimpse of a larger thing; one that is larger is all."""
+HINT = 0.25
+"""Chance of clothes or background from which a pixel belongs to what stands before hidden landmarks."""
+HIDDEN_REACH, HINT_GAP = 0.1, 0.06
+"""How far around a hidden landmark all is hidden, and gaps of what width are closed, shares of the face's height."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +157,42 @@ def parsed_mask(kind: str, parsed: Parsed, index: int, size: int, padding: float
     soft = KINDS[kind](parsed, index)
     mask = cv2.compare(np.asarray(resize(soft, (size, size)), np.float32), 0.5, cv2.CMP_GT)
     if kind in SOLID:
-        mask = fill_holes(mask)
+        mask = np.where(hidden_part(parsed, index, size), np.uint8(0), fill_holes(mask))
     return np.asarray(grow_mask(mask, round(padding * size)), np.uint8)
+
+
+def hidden_part(parsed: Parsed, index: int, size: int) -> NDArray[np.bool_]:
+    """What lies behind a hand or another thing that the classes miss, (size, size).
+
+    Of a hand as bright as the face behind it they see edges and hollows alone. The landmarks behind it are told to be
+    hidden all the same: they and what looks like an edge nearby span it. A head that is turned far aside hides
+    landmarks itself.
+    """
+    seen, landmarks = parsed.visible[index], parsed.landmarks[index]
+    if seen[INNER_POINTS].mean() >= COVERED or _turn(landmarks[None])[0] > TURNED:
+        return np.zeros((size, size), bool)
+    face = fill_holes(cv2.compare(KINDS["face"](parsed, index), 0.5, cv2.CMP_GT), LARGEST_GLIMPSE)
+    height = float((face > 0).any(1).sum())
+    found = np.zeros((SIDE, SIDE), np.uint8)
+    x, y = np.clip(_pixels(landmarks[INNER_POINTS][seen[INNER_POINTS] < HIDDEN]), 0, SIDE - 1).T
+    deep = grow_mask(face, -round(HIDDEN_DEPTH * height))[y, x] > 0  # what the classes see hides its surroundings too
+    if deep.sum() < FEWEST_HIDDEN:
+        return np.zeros((size, size), bool)
+    for place in zip(x[deep].tolist(), y[deep].tolist(), strict=True):
+        cv2.circle(found, place, round(HIDDEN_REACH * height), 255, -1)
+    edges = (parsed.likely(index, ("clothes", "background")) > HINT) & (face > 0)
+    reach = round(HINT_GAP * height / 2)
+    _, parts = cv2.connectedComponents(_closed(np.where(edges, np.uint8(255), found), reach))
+    hidden = np.zeros((SIDE, SIDE), np.uint8)
+    for part in np.unique(parts[found > 0]):
+        points = cv2.findNonZero((parts == part).astype(np.uint8))
+        cv2.fillConvexPoly(hidden, cv2.convexHull(points), 255)
+    return np.asarray(resize(hidden, (size, size)) > 127)
+
+
+def _closed(mask: Image, reach: int) -> Image:
+    """A mask without gaps narrower than twice `reach`."""
+    return np.asarray(grow_mask(grow_mask(mask, reach), -reach), np.uint8)
 
 
 def _eyes(parsed: Parsed, index: int) -> NDArray[np.float32]:

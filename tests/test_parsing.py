@@ -51,6 +51,38 @@ def test_the_face_is_all_that_lies_inside_it_without_what_covers_it() -> None:
     np.testing.assert_array_equal(nostril, mask, "a dark spot inside it is no hair")
 
 
+def hidden(looked: Parsed, shown: float, *points: slice, x: float = 0.0) -> Parsed:
+    """The same crop, of whose landmarks some lie below its middle, at `x`, and are seen with a chance of `shown`."""
+    landmarks, visible = looked.landmarks.copy(), looked.visible.copy()
+    for some in points:
+        landmarks[0, some, 0] = x + np.linspace(-0.06, 0.06, len(landmarks[0, some]))
+        landmarks[0, some, 1] = 0.05
+        visible[0, some] = shown
+    return Parsed(looked.chances, landmarks, visible)
+
+
+def test_a_hand_that_the_classes_take_for_face_is_left_out_by_the_landmarks_behind_it() -> None:
+    plain = parsed_mask("face", parsed(**FACE), 0, SIZE)
+    lips = slice(48, 68)
+    mask = parsed_mask("face", hidden(parsed(**FACE), 0.6, lips), 0, SIZE)
+    assert not mask[118:128, 100:124].any(), "where the lips would be"
+    assert 0.05 < 1 - (mask > 0).sum() / (plain > 0).sum() < 0.35, "and not much beyond"
+    assert (mask <= plain).all() and mask[60:80, 70:150].all(), "the forehead is there"
+    glimpse = parsed(**FACE, clothes=np.s_[50:58, 64:76])
+    whole = parsed_mask("face", hidden(glimpse, 0.6, lips), 0, SIZE)
+    assert not whole[104:112, 130:150].any() and parsed_mask("face", glimpse, 0, SIZE)[104:112, 130:150].all()
+    for spared in (
+        hidden(parsed(**FACE), 0.9, lips),  # all are seen well enough
+        hidden(parsed(**FACE), 0.3, slice(60, 64)),  # a few that are not: no more than a shade
+        hidden(parsed(**FACE), 0.6, lips, x=0.24),  # beside the face's border: what hides them is seen there
+        hidden(parsed(**FACE), 0.6, slice(17, 27)),  # a fringe over the brows
+    ):
+        np.testing.assert_array_equal(parsed_mask("face", spared, 0, SIZE), plain)
+    turned = hidden(parsed(**FACE), 0.6, lips)
+    turned.landmarks[0, 30, 0] = 0.24
+    np.testing.assert_array_equal(parsed_mask("face", turned, 0, SIZE), plain, "a turned head hides its own")
+
+
 def test_the_mouth_is_lips_and_what_is_between_them() -> None:
     mask = parsed_mask("mouth", parsed(**FACE, inner_mouth=np.s_[67:70, 50:62]), 0, SIZE)
     assert np.abs(np.subtract(rectangle(mask), (130, 144, 90, 134))).max() <= 1
