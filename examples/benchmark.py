@@ -192,7 +192,7 @@ def bench_convert(run: str) -> None:
 def _conversion_steps(run: Path, video: Path, film: Path) -> dict[str, float]:
     """Seconds that `swap convert` spends in each step, whatever thread it is on: they run beside each other."""
     from faceswap_pipeline import workflows
-    from faceswap_pipeline.cli import choose_for_inference
+    from faceswap_pipeline.keras_loading import choose_for_inference
 
     choose_for_inference()
     from faceswap_pipeline.convert import faces, segments, stage

@@ -6,19 +6,13 @@ output, whatever happened. Everything heavy is imported inside the verbs, so tha
 """
 
 import contextlib
-import gc
-import importlib
 import itertools
 import json
-import logging
 import os
 import shlex
 import signal
 import sys
-import tempfile
 import traceback
-import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -33,8 +27,6 @@ if TYPE_CHECKING:
 _USAGE = 2
 _BUG = 70
 _INTERRUPTED = 130
-_KERAS_WITH_OPENVINO = (3, 14)
-"""The first version whose OpenVINO backend has all that our networks use."""
 VERBS = (
     *("demo", "extract", "masks", "pack", "train", "pretrain", "convert"),
     *("evaluate", "verify", "info", "doctor", "push", "pull", "completion"),
@@ -142,7 +134,7 @@ def build_app() -> "App":
         if not inputs:
             raise OptionError("extract needs at least one video, picture or folder of pictures")
         workflows.check_inputs(inputs, out)
-        progress = _begin(common, inputs, options)
+        progress = _begin(common, inputs, options, trains=False)
         made = workflows.extract(inputs, out, options, redo=redo, progress=progress)
         _end(common, outcome.dataset_outcome(made))
 
@@ -160,7 +152,7 @@ def build_app() -> "App":
         from faceswap_pipeline import outcome, workflows
 
         workflows.check_datasets([dataset])
-        progress = _begin(common, options)
+        progress = _begin(common, options, trains=False)
         from faceswap_pipeline.masks.stage import make_masks
 
         _end(common, outcome.dataset_outcome(make_masks(dataset, options, redo=redo, progress=progress)))
@@ -270,7 +262,7 @@ def _add_judging_verbs(app: "App") -> None:
         from faceswap_pipeline import workflows
 
         workflows.check_inputs([film])
-        progress = _begin(common, options)
+        progress = _begin(common, options, trains=False)
         found = workflows.evaluate(film, out, options, truth=truth, mask=mask, source=source, progress=progress)
         _end(common, found.record, *found.lines())
         return found.status
@@ -408,6 +400,7 @@ def _begin(common: "CommonOptions", *asked: Any, backend: bool = True, trains: b
     A verb that `trains` nothing runs its networks on what is quickest to load for that.
     """
     from faceswap_pipeline.cli_progress import make_progress
+    from faceswap_pipeline.keras_loading import choose_for_inference, import_keras, import_quietly
 
     progress = make_progress(quiet=common.quiet or common.json)
     if common.verbose:
@@ -415,9 +408,9 @@ def _begin(common: "CommonOptions", *asked: Any, backend: bool = True, trains: b
     if not trains:
         choose_for_inference()
     if backend and common.verbose:
-        _import_keras()
+        import_keras()
     elif backend:
-        _import_backend()
+        import_quietly()
     return progress
 
 
@@ -425,81 +418,6 @@ def _end(common: "CommonOptions", values: Any, *lines: str) -> None:
     """Print the outcome: as JSON, or as lines."""
     for line in (_to_json(values),) if common.json else lines:
         print(line)
-
-
-def choose_for_inference() -> None:
-    """Have Keras run on OpenVINO, unless the user chose a backend, or there is a card that OpenVINO does not use.
-
-    It loads in a quarter of TensorFlow's time and memory, and makes the same of a picture to a ten-thousandth.
-    """
-    from importlib.metadata import version
-
-    from faceswap_pipeline.machine import has_nvidia_card
-
-    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or has_nvidia_card():
-        return
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    try:
-        chosen = json.loads((home / "keras.json").read_text("utf-8")).get("backend", "tensorflow")
-    except (OSError, ValueError, AttributeError):
-        chosen = "tensorflow"
-    new_keras = tuple(map(int, version("keras").split(".")[:2])) >= _KERAS_WITH_OPENVINO
-    if chosen == "tensorflow" and new_keras:
-        with contextlib.suppress(ImportError, OSError), _hidden_modules():
-            importlib.import_module("openvino")
-            os.environ["KERAS_BACKEND"] = "openvino"
-
-
-def _import_backend() -> None:
-    """Import Keras and what it runs on; what their C++ parts write to standard error then is shown only on failure."""
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of compiling as many functions as we have
-    sys.stderr.flush()
-    shown = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            _import_keras()
-        except Exception:
-            kept.seek(0)
-            os.write(shown, kept.read())
-            raise
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)
-
-
-def _import_keras() -> None:
-    """Import Keras, some of what it looks for hidden; the garbage collector never looks at what that brings.
-
-    None of it becomes garbage, and the walks through its million objects cost a quarter of the import and a second at
-    the end of every command. Nothing else is imported meanwhile.
-    """
-    gc.disable()
-    try:
-        with _hidden_modules():
-            importlib.import_module("keras")
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-@contextlib.contextmanager
-def _hidden_modules() -> Iterator[None]:
-    """Nobody finds what costs an import and is of no use here, unless it is there already.
-
-    Keras imports Matplotlib where it is installed, for pictures that nobody asks of it: a sixth of the import; and,
-    under OpenVINO, SciPy's part for signals, for sounds: two fifths. OpenVINO's telemetry would leave a number for this
-    user in the home folder and report the import to its makers.
-    """
-    missing: dict[str, Any] = {"matplotlib": None, "openvino_telemetry": None}
-    empty = {"scipy.signal": types.ModuleType("scipy.signal")}
-    hidden = {name: stand_in for name, stand_in in (missing | empty).items() if name not in sys.modules}
-    sys.modules.update(hidden)
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -109,6 +109,7 @@ def _opencv() -> Finding:
 
 def _backend() -> Finding:
     from faceswap_pipeline.backend import backend_name, find_device
+    from faceswap_pipeline.keras_loading import openvino_serves
 
     try:
         device = find_device()
@@ -120,6 +121,8 @@ def _backend() -> Finding:
     if name == "openvino":
         return Finding("backend", f"openvino {version}, which only infers", "unset KERAS_BACKEND to train")
     advice = "; training uses lite64" if device.kind == "cpu" else f"; training uses {RECIPES['gpu'][1]}"
+    if openvino_serves():
+        advice += f"; verbs that only infer run on openvino {importlib.metadata.version('openvino')}"
     return Finding("backend", f"{name} {version}, Keras {importlib.metadata.version('keras')}, {device.name}{advice}")
 
 

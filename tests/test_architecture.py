@@ -14,7 +14,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_data" not in path.par
 
 STAGES = ("extract", "masks", "train", "convert", "evaluate")
 LEVELS = [
-    {"errors", "options", "progress", "geometry", "imaging", "storage", "resources", "machine"},
+    {"errors", "options", "progress", "geometry", "imaging", "storage", "resources", "machine", "keras_loading"},
     {"dataset", "records", "run", "array_folder"},
     {"video", "detection", "backend", "parsing", "identity", "networks", "provenance", "report", "sync"},
     set(STAGES),

@@ -373,7 +373,7 @@ def test_a_command_that_is_done_ends_at_once_with_its_status_and_all_its_words(w
 
 def test_keras_is_imported_without_matplotlib_which_is_there_afterwards() -> None:
     code = (
-        "import sys; from faceswap_pipeline.cli import _import_keras; _import_keras(); "
+        "import sys; from faceswap_pipeline.keras_loading import import_keras; import_keras(); "
         "assert 'keras' in sys.modules and 'matplotlib' not in sys.modules; import matplotlib.figure"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -16,18 +16,17 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_at(code: str, home: Path, backend: str = "", card: bool = False) -> str:
-    """What `code` prints in a process of its own, for a user at `home` with this `KERAS_BACKEND`; `cli` is imported."""
+    """What `code` prints in a process of its own, for a user at `home`; `loading` is imported."""
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     environment |= {"HOME": str(home), "USERPROFILE": str(home), "KERAS_HOME": str(home)}
     environment |= {"KERAS_BACKEND": backend} if backend else {}
-    code = (
-        f"import os, sys; from faceswap_pipeline import cli, machine; machine.has_nvidia_card = lambda: {card}; {code}"
-    )
+    code = f"{LOADING}; loading.has_nvidia_card = lambda: {card}; {code}"
     done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip()
 
 
-CHOSEN = "cli.choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
+LOADING = "import os, sys; from faceswap_pipeline import keras_loading as loading"
+CHOSEN = "loading.choose_for_inference(); print(os.environ.get('KERAS_BACKEND'))"
 
 
 def test_every_network_says_the_same_under_openvino(tmp_path: Path) -> None:
@@ -65,7 +64,7 @@ def test_openvino_reports_to_nobody_and_leaves_nothing_behind(tmp_path: Path) ->
     pytest.importorskip("openvino")
     code = (
         "import socket; refused = []; socket.getaddrinfo = lambda *words, **named: refused.append(words); "
-        "cli.choose_for_inference(); cli._import_keras(); import keras, scipy.signal, matplotlib.figure; "
+        "loading.choose_for_inference(); loading.import_keras(); import keras, scipy.signal, matplotlib.figure; "
         "assert keras.backend.backend() == 'openvino' and 'tensorflow' not in sys.modules; "
         "assert hasattr(scipy.signal, 'stft') and 'openvino_telemetry' not in sys.modules and not refused"
     )

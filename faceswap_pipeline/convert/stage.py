@@ -19,6 +19,7 @@ from typing import Any
 
 from faceswap_pipeline import __version__, resources
 from faceswap_pipeline.array_folder import Checkpoint
+from faceswap_pipeline.backend import backend_name
 from faceswap_pipeline.convert.album_folder import AlbumFolder, find_album
 from faceswap_pipeline.convert.compare import Comparison
 from faceswap_pipeline.convert.detail import Album
@@ -449,6 +450,7 @@ def _sidecar_values(
         "format": FORMAT,
         **_job_values(job, index),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "backend": backend_name(),
         "film": target.name,
         "input": str(path),
         "faces": str(job.dataset.path),
