@@ -24,7 +24,7 @@ from faceswap_pipeline.machine import return_free_memory
 from faceswap_pipeline.progress import Progress
 from faceswap_pipeline.run import TrainingRun
 
-VERSION = 1
+VERSION = 2
 """Of what an album holds and how that is made: one of another version is made anew."""
 
 
@@ -58,7 +58,7 @@ class AlbumFolder:
         found = settled(self.path)
         assert found is not None
         kept = read_folder(found)
-        return Album(**{"opened": None, **kept.arrays, **kept.state["album"]})
+        return Album(**{"opened": None, "opening": None, **kept.arrays, **kept.state["album"]})
 
     def keep(self, album: Album, pictures: str) -> None:
         """Put an album made of a dataset with this fingerprint here, unless the run is in use or cannot be written."""

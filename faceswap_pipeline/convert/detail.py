@@ -8,7 +8,8 @@ lashes, lips and teeth. Those are looked up of which the network's drawing is mo
 decoder, so that like is compared with like. Optical flow from drawing to drawing says where each thing lies, and what
 lies there in the pictures is added. Flow and mouths look at drawings divided by their own light: the pictures were
 taken in another light, which would choose other mouths and bend lids and lips to where the shade lies. Mouths are also
-chosen by how far the one is open that is replaced: a network draws it less open than it is.
+chosen by how far the one is open that is replaced: a network draws it less open than it is. Before it draws, its code
+is moved the way that this person's codes go when the mouth opens.
 
 Retrieving the wanted person's own frames by appearance follows Garrido et al. 2014 ("Automatic face reenactment");
 adding a fine band looked up by a coarse one, Freeman et al. 2002 ("Example-based super-resolution"); the flow is that
@@ -116,6 +117,8 @@ turned left, in the shade, are like those of one turned right, and do not fit. A
 _OPENED = 0.03
 """How much further open or shut than the replaced mouth one is that counts as twice as unlike, share of the face's
 height: a network draws a mouth less open than it is, and alone would choose one that is shut."""
+_LITTLE_OPENED = 0.005
+"""A deviation of mouths' heights that says little of what goes with it, share of the face's height."""
 _SHUT = 0.2
 """Of a person's mouths this share is lower than one that counts as shut."""
 _FEATURES = 10.0
@@ -147,6 +150,8 @@ class Album:
     """(N, 2) yaw and pitch, degrees."""
     opened: NDArray[np.float64] | None
     """(N,) how much higher the mouths are than one that is shut, shares of the face's height; None without masks."""
+    opening: NDArray[np.float32] | None
+    """(L,) what opening the mouth by the face's height adds to this person's code; None without masks."""
     nose: float
     """Height of the nose's tip, 0 at the top to 1."""
     resolution: int
@@ -166,6 +171,15 @@ class Album:
         counts = [np.flatnonzero(np.repeat(root.ravel() > _LEAST_ROOT * root.max(), 3)) for root in self.roots]
         rows = [np.ascontiguousarray(drawn[:, columns]) for drawn, columns in zip(self.drawn, counts, strict=True)]
         return [(columns, row, np.square(row).sum(-1)) for columns, row in zip(counts, rows, strict=True)]
+
+    def opened_by(self, opened: Sequence[float | None], strength: float) -> NDArray[np.float32] | None:
+        """What to add to codes for mouths that stand open so far (N,), so that they are drawn `strength` times as far
+        further open, (N, L). None where nothing is to be added.
+        """
+        if self.opening is None or strength == 0:
+            return None
+        further = [strength * max(0.0, each or 0.0) for each in opened]
+        return np.outer(further, self.opening).astype(np.float32)
 
     def matrix(self, crop_size: int, view: View) -> NDArray[np.float64]:
         """Pixels of crops (S, S) -> pixels of the album's pictures, (2, 3)."""
@@ -345,7 +359,22 @@ def make_album(dataset: FaceDataset, swapper: Swapper, progress: Progress) -> Al
     weighted = np.stack([(_compared(drawing) * roots).reshape(len(roots), -1) for drawing in drawn], 1)
     poses = np.array([[record.yaw, record.pitch] for record in records], np.float32)
     opened = None if None in heights else np.array(heights) - _shut(heights)
-    return Album(fine, coarse, grey, weighted, roots, poses, opened, nose, resolution)
+    opening = None if opened is None else opening_step(swapper.codes(crops, masks), opened, poses)
+    return Album(fine, coarse, grey, weighted, roots, poses, opened, opening, nose, resolution)
+
+
+def opening_step(codes: NDArray[np.float32], opened: NDArray[np.floating], poses: NDArray[np.float32]) -> NDArray:
+    """What of a person's codes (N, L) goes with an open mouth and not with the pose (N, 2): (L,) for each unit of
+    `opened` (N,).
+
+    Ridge regression: the mouth of one who hardly opens it explains nothing. Along such directions faces change in one
+    respect: Radford et al. 2016 ("Unsupervised representation learning with deep convolutional GANs").
+    """
+    known = np.column_stack([opened, poses / _ANY_WAY]).astype(np.float64)
+    known -= known.mean(0)
+    ridge = len(known) * np.diag([_LITTLE_OPENED**2, 0.01, 0.01])
+    explained = np.linalg.solve(known.T @ known + ridge, known.T @ (codes - codes.mean(0)).astype(np.float64))
+    return explained[0].astype(np.float32)
 
 
 def shut_mouth(dataset: FaceDataset) -> float | None:

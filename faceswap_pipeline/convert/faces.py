@@ -150,10 +150,13 @@ class FaceMixer:
         if not records:
             return {}
         crops, masks = [cut.crop for cut in cuts], np.stack([self._face_mask(record) for record in records])
-        made = self._swapper.swap(np.stack(crops), masks)
-        grains = grain.measure_grain([cut.skin for cut in cuts])
         # Each face by itself, on all cores: the network leaves them idle here, and most of the work is OpenCV's.
         with ThreadPoolExecutor(cores()) as pool:
+            steps = None
+            if self._album is not None:
+                steps = self._album.opened_by(list(pool.map(self._opened, records)), self._options.open_mouth)
+            made = self._swapper.swap(np.stack(crops), masks, steps)
+            grains = grain.measure_grain([cut.skin for cut in cuts])
             shown = made.seen, made.faces[..., 0], made.image, made.alpha[..., 0]
             found = pool.map(self._look_at, records, crops, masks, *shown, grains)
             return {(record.track, record.frame): look for record, look in zip(records, found, strict=True)}

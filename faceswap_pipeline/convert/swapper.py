@@ -6,7 +6,7 @@ In: crops uint8 (N, S, S, 3) of a dataset and the moving-average weights of a ru
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,12 +45,19 @@ class Swapper(Protocol):
         """The part of a crop, about its centre, that it sees."""
         ...
 
-    def swap(self, crops: Image, masks: Image) -> SwapOutput:
-        """Other faces for crops uint8 (N, S, S, 3) with their face masks (N, S, S); each depends on its own only."""
+    def swap(self, crops: Image, masks: Image, steps: NDArray[np.float32] | None = None) -> SwapOutput:
+        """Other faces for crops uint8 (N, S, S, 3) with their face masks (N, S, S); each depends on its own only.
+
+        `steps` (N, L) are added to their codes.
+        """
         ...
 
     def redraw(self, crops: Image, masks: Image) -> FloatImage:
         """Faces of the person whose face `swap` makes, as it draws them: (N, R, R, 3) RGB -1..1, in the same tone."""
+        ...
+
+    def codes(self, crops: Image, masks: Image) -> NDArray[np.float32]:
+        """The dense codes of faces, (N, L)."""
         ...
 
 
@@ -74,37 +81,53 @@ class NetworkSwapper:
         self._arrays, self._person, self._tone = arrays, person, tone
 
     @cached_property
-    def _infer(self) -> Callable[..., NDArray[np.float32]]:
-        """Pictures, face masks and how far to move their codes to the other person's, 0 or 1, to (B, R, R, 4)."""
-        from faceswap_pipeline.backend import compile_inference
-        from faceswap_pipeline.networks.autoencoder import (
-            TOWARDS,
-            IdentityShift,
-            both_ways,
-            build_decoder,
-            build_encoder,
-            shifted_encoder,
-            swap_faces,
-        )
-        from faceswap_pipeline.networks.tone import Tone
+    def _networks(self) -> tuple[Any, Any, Any]:
+        """Encoder, decoder and, of a run from base weights, `IdentityShift`."""
+        from faceswap_pipeline.networks.autoencoder import IdentityShift, both_ways, build_decoder, build_encoder
         from faceswap_pipeline.networks.weights import set_arrays
 
         network, arrays, name = self._network, both_ways(self._arrays), f"decoder_{self._person}"
-        encoder, decoder = build_encoder(network), build_decoder(network, name)
+        encoder, decoder, shift = build_encoder(network), build_decoder(network, name), None
         set_arrays("encoder", encoder.variables, arrays)
         set_arrays(name, decoder.variables, arrays)
-        wanted, state = Tone.from_json(self._tone) if self._tone else None, [*encoder.variables, *decoder.variables]
-        shift = None
-        if any(name.startswith("shift/") for name in arrays):  # of a run from base weights
+        if any(name.startswith("shift/") for name in arrays):
             shift = IdentityShift(network.latent, name="shift")
             set_arrays("shift", shift.variables, arrays)
-            state += shift.variables
+        return encoder, decoder, shift
 
-        def draw(pictures, faces, way):
-            encode = encoder if shift is None else shifted_encoder(encoder, shift, way * TOWARDS[self._person])
-            return swap_faces(encode, decoder, pictures, faces, network, wanted)
+    @cached_property
+    def _infer(self) -> Callable[..., NDArray[np.float32]]:
+        """Pictures, face masks, how far to move their codes to the other person's, 0 or 1, and what else is added to
+        them, to (B, R, R, 4).
+        """
+        from faceswap_pipeline.backend import compile_inference
+        from faceswap_pipeline.networks.autoencoder import TOWARDS, moved_encoder, swap_faces
+        from faceswap_pipeline.networks.tone import Tone
 
+        encoder, decoder, shift = self._networks
+        wanted = Tone.from_json(self._tone) if self._tone else None
+
+        def draw(pictures, faces, way, steps):
+            def move(codes):
+                return steps + (codes if shift is None else shift(codes, towards=way * TOWARDS[self._person]))
+
+            return swap_faces(moved_encoder(encoder, move), decoder, pictures, faces, self._network, wanted)
+
+        state = [*encoder.variables, *decoder.variables, *([] if shift is None else shift.variables)]
         return compile_inference(draw, state)
+
+    @cached_property
+    def _encode(self) -> Callable[..., NDArray[np.float32]]:
+        """Pictures and face masks to dense codes (B, L)."""
+        from faceswap_pipeline.backend import compile_inference
+        from faceswap_pipeline.networks.autoencoder import seen_faces, split_encoder
+
+        to_code, _ = split_encoder(self._networks[0])
+
+        def encode(pictures, faces):
+            return to_code(seen_faces(pictures, faces, self._network)[0], training=False)
+
+        return compile_inference(encode, self._networks[0].variables)
 
     @property
     def resolution(self) -> int:
@@ -122,14 +145,15 @@ class NetworkSwapper:
         ways = self._arrays.get("shift/shift/shift", np.zeros(1))
         return bool(np.any(ways if ways.ndim == 1 else ways[int(self._person == "b")]))
 
-    def swap(self, crops: Image, masks: Image) -> SwapOutput:
-        """Other faces for crops uint8 (N, S, S, 3) with face masks (N, S, S), in as many batches as it takes.
+    def swap(self, crops: Image, masks: Image, steps: NDArray[np.float32] | None = None) -> SwapOutput:
+        """Other faces for crops uint8 (N, S, S, 3) with face masks (N, S, S), in as many batches as it takes; `steps`
+        (N, L) are added to their codes.
 
         A moved code lies beside those that the decoder knows, and what it draws of one is smeared: the drawing is drawn
         once more, from the code that it has itself. Raises WeightsError when the weights are of another recipe.
         """
         pictures, faces = self._seen(crops, masks)
-        made = self._draw(pictures, faces, 1.0)
+        made = self._draw(pictures, faces, 1.0, steps)
         image = self._draw(made[..., :3], faces, 0.0) if self._moved else made
         count = len(crops)
         return SwapOutput(image[:count, ..., :3], made[:count, ..., 3:], pictures[:count], faces[:count])
@@ -137,6 +161,12 @@ class NetworkSwapper:
     def redraw(self, crops: Image, masks: Image) -> FloatImage:
         """The person's own faces by the same decoder, (N, R, R, 3) RGB -1..1, in the tone that `swap` gives."""
         return self._draw(*self._seen(crops, masks), 0.0)[: len(crops), ..., :3]
+
+    def codes(self, crops: Image, masks: Image) -> NDArray[np.float32]:
+        """The dense codes of faces, (N, L), not moved."""
+        pictures, faces = self._seen(crops, masks)
+        found = [self._encode(pictures[batch], faces[batch]) for batch in self._batches(len(pictures))]
+        return np.concatenate(found)[: len(crops)] if found else np.zeros((0, self._network.latent), np.float32)
 
     def _seen(self, crops: Image, masks: Image) -> tuple[FloatImage, FloatImage]:
         """The network's view of crops and their masks, (M, R, R, 3) and (M, R, R, 1), filled up to whole batches."""
@@ -148,11 +178,18 @@ class NetworkSwapper:
             faces[index] = network_view(mask, size, view)[..., None] / np.float32(255)
         return pictures, faces
 
-    def _draw(self, pictures: FloatImage, faces: FloatImage, way: float) -> FloatImage:
+    def _draw(
+        self, pictures: FloatImage, faces: FloatImage, way: float, steps: NDArray[np.float32] | None = None
+    ) -> FloatImage:
         """(M, R, R, 4) of whole batches, codes moved all (1) or nothing (0) of the `way` to the other person's."""
-        batches = [slice(start, start + self._batch) for start in range(0, len(pictures), self._batch)]
-        made = [self._infer(pictures[batch], faces[batch], np.float32(way)) for batch in batches]
+        whole = np.zeros((len(pictures), self._network.latent), np.float32)
+        whole[: 0 if steps is None else len(steps)] = 0 if steps is None else steps
+        batches = self._batches(len(pictures))
+        made = [self._infer(pictures[batch], faces[batch], np.float32(way), whole[batch]) for batch in batches]
         return np.concatenate(made) if made else np.zeros((0, *pictures.shape[1:3], 4), np.float32)
+
+    def _batches(self, count: int) -> list[slice]:
+        return [slice(start, start + self._batch) for start in range(0, count, self._batch)]
 
 
 def best_weights(run: TrainingRun) -> Checkpoint:

@@ -8,7 +8,7 @@ GAN recipes follow the published self-attention face-swap GAN. See `docs/recipes
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -141,7 +141,7 @@ def swap_faces(
 ) -> Any:
     """Pictures (B, R, R, 3) -1..1 and their face masks (B, R, R, 1) 0..1 as another person: (B, R, R, 4).
 
-    `encode` is an encoder, or one half of it, an `IdentityShift` and the other half (`shifted_encoder`).
+    `encode` is an encoder, or one whose codes are moved (`moved_encoder`).
     With a tone-free recipe the colours come out in the tone `wanted`, by default that of the picture that went in. A
     swap wants the tone that the other person usually has: a beard or dark brows give a face a contrast of its own,
     which on the other's face turns eyes and brows black.
@@ -153,12 +153,10 @@ def swap_faces(
     return ops.concatenate([give_tone(made[..., :3], wanted or tone), made[..., 3:]], axis=-1)
 
 
-def shifted_encoder(encoder: keras.Model, shift: IdentityShift, towards: Any) -> Any:
-    """Pictures -> code, moved to the other person's, called like an encoder; `towards` as of `IdentityShift`."""
+def moved_encoder(encoder: keras.Model, move: Callable[[Any], Any]) -> Any:
+    """Pictures -> code, its dense code (B, D) changed by `move` on the way; called like an encoder."""
     to_code, from_code = split_encoder(encoder)
-    return lambda pictures, training: from_code(
-        shift(to_code(pictures, training=training), towards=towards), training=training
-    )
+    return lambda pictures, training: from_code(move(to_code(pictures, training=training)), training=training)
 
 
 def picture_and_mask(x, recipe: NetworkRecipe):

@@ -4,7 +4,7 @@ In: a recipe. Then: resident crops of both persons and what was drawn for the st
 their moving averages and the optimizers have moved on by one step.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import keras
@@ -23,7 +23,7 @@ from faceswap_pipeline.networks.autoencoder import (
     build_reader,
     colors_and_alpha,
     encoder_input,
-    shifted_encoder,
+    moved_encoder,
     split_encoder,
     swap_faces,
 )
@@ -281,7 +281,7 @@ class SwapModel:
         if key not in self._swap:
             encoder, decoder = self.average["encoder"], self.average[f"decoder_{person}"]
             network, shift = self.recipe.network, self.average.get("shift") if of != person else None
-            encode = shifted_encoder(encoder, shift, TOWARDS[person]) if shift else encoder
+            encode = moved_encoder(encoder, partial(shift, towards=TOWARDS[person])) if shift else encoder
             self._swap[key] = compile_inference(
                 lambda pictures, face: swap_faces(encode, decoder, pictures, face, network, wanted),
                 [*encoder.variables, *decoder.variables, *(shift.variables if shift else [])],

@@ -122,7 +122,9 @@ class StandIn:
     def __post_init__(self) -> None:
         self.batches: list[int] = []
 
-    def swap(self, crops: NDArray[np.uint8], masks: NDArray[np.uint8]) -> SwapOutput:
+    def swap(
+        self, crops: NDArray[np.uint8], masks: NDArray[np.uint8], steps: NDArray[np.float32] | None = None
+    ) -> SwapOutput:
         assert masks.shape == crops.shape[:3]
         self.batches.append(len(crops))
         views = np.stack([to_float(network_view(crop, self.resolution, self.view)) for crop in crops])
@@ -133,6 +135,9 @@ class StandIn:
     def redraw(self, crops: NDArray[np.uint8], masks: NDArray[np.uint8]) -> NDArray[np.float32]:
         assert masks.shape == crops.shape[:3]
         return np.stack([to_float(network_view(crop, self.resolution, self.view)) for crop in crops])
+
+    def codes(self, crops: NDArray[np.uint8], masks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return crops.mean((1, 2))
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,40 @@ def test_how_far_the_replaced_mouth_is_open_is_told_to_the_album(folder, monkeyp
     assert np.abs(np.diff(told, 2)).max() < 0.35 * np.abs(np.diff(seen, 2)).max()
 
 
+def test_the_step_is_what_goes_with_an_open_mouth_and_not_with_the_pose():
+    random = np.random.default_rng(0)
+    opened, poses = np.abs(random.normal(0, 0.03, 120)), random.normal(0, 15, (120, 2)).astype(np.float32)
+    poses[:, 1] += 300 * opened  # who opens the mouth wide looks down
+    way, turned = random.normal(0, 10, 32), random.normal(0, 0.05, (2, 32))
+    codes = (3 + np.outer(opened, way) + poses @ turned + random.normal(0, 0.02, (120, 32))).astype(np.float32)
+    found = detail.opening_step(codes, opened, poses)
+    assert np.linalg.norm(found - way) < 0.15 * np.linalg.norm(way)
+    still = detail.opening_step(codes, np.full(120, 0.01) + random.normal(0, 1e-4, 120), poses)
+    assert np.linalg.norm(still) < 0.1 * np.linalg.norm(way), "who never opens it says nothing of it"
+
+
+def test_mouths_are_drawn_as_much_further_open_as_the_replaced_ones_are(folder, album):
+    class Asked(Blurring):
+        def swap(self, crops, masks, steps=None):
+            asked.append(steps)
+            return super().swap(crops, masks)
+
+    with FaceDataset.open(folder) as dataset:
+        made = detail.make_album(with_mouths(dataset), Blurring(), Progress())
+        assert made is not None and made.opening is not None and made.opened is not None and album.opening is None
+        for strength, of in ((0.5, made), (0.0, made), (0.5, album)):
+            asked: list = []
+            options = ConvertOptions(open_mouth=strength, smooth_mask=0)
+            mixer = FaceMixer(dataset, Asked(), options, Fraction(RATE), album=of)
+            mixer.look(dataset.records, [Cut(dataset.crop(record), None) for record in dataset.records])
+            if of is album or not strength:
+                assert asked == [None]
+                continue
+            expected = 0.5 * np.outer(np.maximum(made.opened, 0), made.opening)
+            np.testing.assert_allclose(asked[0], expected, atol=1e-6)
+            assert np.abs(expected[-1]).max() > 10 * np.abs(expected[1]).max() > 0 or not expected[1].any()
+
+
 def test_what_no_picture_is_like_stays_as_it_is_drawn(album):
     crop = draw_face(0.5)
     cv2.rectangle(crop, (60, 105), (135, 150), (20, 20, 220), -1)

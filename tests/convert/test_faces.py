@@ -50,7 +50,7 @@ def test_a_flickering_tone_is_steadied(dataset):
     """A swap whose tone jumps by frame: matching it frame by frame, or over a window, must not leave the jumps in."""
 
     class Flicker(StandIn):
-        def swap(self, crops, masks):
+        def swap(self, crops, masks, steps=None):
             made = super().swap(crops, masks)
             jumps = np.random.default_rng(1).normal(0, 0.1, (len(crops), 1, 1, 1)).astype(np.float32)
             return replace(made, image=np.clip(made.image + jumps, -1, 1))
@@ -77,7 +77,7 @@ def test_what_bounds_the_swap(dataset, cover):
     """The network takes the upper half alone for face rather than not; the dataset the oval."""
 
     class Half(StandIn):
-        def swap(self, crops, masks):
+        def swap(self, crops, masks, steps=None):
             made = super().swap(crops, masks)
             made.alpha[:, 32:] = 0.45
             return made

@@ -63,6 +63,21 @@ def test_the_encoder_sees_the_face_only_where_the_recipe_says_so(arrays, crops, 
         assert np.allclose(swapper.swap(crops, masks).image, swapper.swap(hidden, masks).image, atol=1e-6) == same
 
 
+def test_steps_are_added_to_the_codes_of_their_own_faces(networks, arrays, crops, masks):
+    swapper = NetworkSwapper(RECIPE, arrays, "b", 2)
+    to_code, from_code = split_encoder(networks["encoder"])
+    codes = swapper.codes(crops, masks)
+    seen = np.stack([to_float(network_view(crop, 16, (0.6, 0.8))) for crop in crops])
+    np.testing.assert_allclose(codes, np.asarray(to_code(seen)), atol=1e-4)
+    steps = np.zeros((5, NETWORK.latent), np.float32)
+    steps[3] = np.linspace(-4, 4, NETWORK.latent)
+    made, plain = swapper.swap(crops, masks, steps).image, swapper.swap(crops, masks).image
+    expected = np.asarray(networks["decoder_b"](from_code(codes + steps)))[..., :3]
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+    changed = np.abs(made - plain).max((1, 2, 3))
+    assert changed[3] > 1e-2 and np.delete(changed, 3).max() == 0
+
+
 def test_a_face_does_not_depend_on_its_batch(arrays, crops, masks):
     swapper = NetworkSwapper(RECIPE, arrays, "b", 2)
     together = swapper.swap(crops, masks).image

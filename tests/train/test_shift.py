@@ -1,5 +1,7 @@
 """The way between two persons' codes: found whatever they do, taken by swaps, kept by runs."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from faceswap_pipeline.backend import value_of
 from faceswap_pipeline.networks.autoencoder import (
     IdentityShift,
     build_encoder,
-    shifted_encoder,
+    moved_encoder,
     split_encoder,
 )
 from faceswap_pipeline.networks.recipe import load_recipe
@@ -42,17 +44,19 @@ def test_what_hardly_varies_explains_nothing():
     np.testing.assert_allclose(found, who_b - who_a, atol=0.02)
 
 
-def test_a_shifted_encoder_moves_the_dense_code_and_back_again():
+def test_a_moved_encoder_moves_the_dense_code_and_back_again():
     recipe = load_recipe("lite64").network
     encoder, shift = build_encoder(recipe), IdentityShift(recipe.latent, name="shift")
     pictures = np.random.default_rng(3).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
     plain = np.asarray(encoder(pictures))
-    np.testing.assert_allclose(shifted_encoder(encoder, shift, 1.0)(pictures, training=False), plain, atol=1e-5)
+    np.testing.assert_allclose(
+        moved_encoder(encoder, partial(shift, towards=1.0))(pictures, training=False), plain, atol=1e-5
+    )
     ways = np.random.default_rng(4).normal(0, 1, (2, recipe.latent)).astype(np.float32)
     shift.shift.assign(ways)
     to_code, from_code = split_encoder(encoder)
     for towards, way in zip((-1.0, 1.0), ways, strict=True):
-        moved = shifted_encoder(encoder, shift, towards)(pictures, training=False)
+        moved = moved_encoder(encoder, partial(shift, towards=towards))(pictures, training=False)
         np.testing.assert_allclose(moved, from_code(np.asarray(to_code(pictures)) + way), atol=1e-4)
         assert np.abs(np.asarray(moved) - plain).max() > 0.1
 
