@@ -33,6 +33,8 @@ _REACH = 4
 """Pixels of a crop beyond what is seen of it that have a say in it: those that averaging and cubic sampling take in."""
 _MASKS_KEPT = 120
 """Masks that are kept decoded: of two batches of faces."""
+_FREE = 0.9
+"""Share of the face's middle that must be face for its grain to be measured."""
 _FEW_FRAMES = 2
 """To each side: of fewer neighbours in time every one is measured."""
 
@@ -156,7 +158,9 @@ class FaceMixer:
             if self._album is not None:
                 steps = self._album.opened_by(list(pool.map(self._opened, records)), self._options.open_mouth)
             made = self._swapper.swap(np.stack(crops), masks, steps)
-            grains = grain.measure_grain([cut.skin for cut in cuts])
+            # The edges of a hand before it are no grain of the skin.
+            free = (self._middle(mask).mean() > _FREE * 255 for mask in masks)
+            grains = grain.measure_grain([cut.skin if whole else None for cut, whole in zip(cuts, free, strict=True)])
             shown = made.seen, made.faces[..., 0], made.image, made.alpha[..., 0]
             found = pool.map(self._look_at, records, crops, masks, *shown, grains)
             return {(record.track, record.frame): look for record, look in zip(records, found, strict=True)}
@@ -188,6 +192,12 @@ class FaceMixer:
             detail_wanted=detail_wanted,
             grain=level,
         )
+
+    def _middle(self, mask: Image) -> Image:
+        """The part of a mask (S, S) that `grain.skin_piece` looks at."""
+        size = self._dataset.crop_size
+        half = max(1, round(grain.SHARE * size / self._dataset.coverage / 2))
+        return mask[size // 2 - half : size // 2 + half, size // 2 - half : size // 2 + half]
 
     def _is_sample(self, record: FaceRecord) -> bool:
         """Whether what is averaged over the neighbours in time is measured of this face: of every second one and of the

@@ -22,7 +22,7 @@ from faceswap_pipeline.video.reader import Frame
 Levels = NDArray[np.float64]
 """(4,): standard deviations in grey levels of the fine and the coarse band, then of what changes in them in time."""
 
-_SHARE = 0.36
+SHARE = 0.36
 """Side of the piece of skin that is looked at, share of the face's height; about its centre lie nose and cheeks."""
 
 _LARGEST = 112
@@ -58,7 +58,7 @@ def skin_piece(frame: Frame, matrix: ArrayLike, crop_size: int, coverage: float)
     back = invert_matrix(matrix)
     x, y = np.rint(transform_points(back, [(crop_size - 1) / 2] * 2)).astype(int).tolist()
     height = crop_size / coverage * np.sqrt(abs(np.linalg.det(back[:, :2])))
-    half = int(min(_LARGEST, _SHARE * height)) // 2
+    half = int(min(_LARGEST, SHARE * height)) // 2
     if half < 6 or min(x, y) < half or x + half > frame.width or y + half > frame.height:
         return None
     return luma_levels(frame.planes, x - half, y - half, 2 * half, 2 * half)

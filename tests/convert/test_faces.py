@@ -72,6 +72,20 @@ def test_a_missing_neighbour_is_no_black_hole(dataset):
     assert np.abs(painted.astype(int) - draw_frame(30)).mean() < 2
 
 
+def test_the_edges_of_a_hand_are_no_grain_of_the_skin(dataset, monkeypatch):
+    whole = dataset.mask
+
+    def mask(record, kind):
+        seen = whole(record, kind).copy()
+        if record.frame == 6:
+            seen[len(seen) // 2 :] = 0
+        return seen
+
+    monkeypatch.setattr(dataset, "mask", mask)
+    _, looks = looked_at(dataset, FaceMixer(dataset, StandIn(), ConvertOptions(), Fraction(25)), (5, 6, 7))
+    assert [looks[0, frame].grain is None for frame in (5, 6, 7)] == [False, True, False]
+
+
 @pytest.mark.parametrize("cover", ["both", "learned", "dataset"])
 def test_what_bounds_the_swap(dataset, cover):
     """The network takes the upper half alone for face rather than not; the dataset the oval."""
