@@ -36,7 +36,7 @@ EYE_POINTS = (slice(36, 42), slice(42, 48))
 INNER_POINTS = slice(27, 68)
 """Nose, eyes and mouth: brows are under many a fringe, and the jaw of a turned head is hidden by itself."""
 COVERED = 0.88
-"""Mean visibility of those below which something stands before the face: 0.90 and more on five filmed clips where
+"""Mean visibility of those below which something stands before the face: 0.90 and more on six filmed clips where
 nothing does, the bearded man's among them."""
 HIDDEN = 0.8
 """Visibility of a landmark, where something stands before the face, below which it is behind that."""
