@@ -114,10 +114,10 @@ def without_beard(image: FloatImage, weights: NDArray, nose: float) -> NDArray[n
     usual = np.partition(above_nose, len(above_nose) // 2)[len(above_nose) // 2]
     warm = ramp(np.log(ratio / usual), _HAIR)
     lit = ramp(bright * (near[1] / near[0]), _BEARD)
-    beard = weights * (1 - lit) * (1 - warm)
-    beard[:row] = 0
-    much = beard.sum() / max(float(weights[row:].sum()), 1e-6)
-    return np.asarray(weights - np.float32(0.98) * ramp(much, _BEARDED) * beard, np.float32)
+    much = (weights * (1 - lit) * (1 - warm))[row:].sum() / max(float(weights[row:].sum()), 1e-6)
+    grey = weights * (1 - lit * warm)  # where there is a beard, stubble greys the skin beside it too
+    grey[:row] = 0
+    return np.asarray(weights - np.float32(0.98) * ramp(much, _BEARDED) * grey, np.float32)
 
 
 def measure_skin(method: str, image: FloatImage, weights: NDArray) -> Vector | None:

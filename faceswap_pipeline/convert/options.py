@@ -34,7 +34,7 @@ class ConvertOptions(Options):
     the swap, share; 0: none."""
     open_mouth: Annotated[float, Between(0, 2)] = 0.7
     """How much further mouths are opened than the network draws them, as a share of how far the replaced one is open;
-    0: as it draws them."""
+    0: as it draws them. Like detail, it takes the person's own pictures."""
     sharpen: Annotated[float, Between(0, 3)] = 1.0
     """How far the swap's finest detail is brought to the level of the replaced face; 0: not at all, 1: fully."""
     grain: Annotated[float, Between(0, 2)] = 1.0

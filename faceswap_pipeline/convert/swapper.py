@@ -183,7 +183,8 @@ class NetworkSwapper:
     ) -> FloatImage:
         """(M, R, R, 4) of whole batches, codes moved all (1) or nothing (0) of the `way` to the other person's."""
         whole = np.zeros((len(pictures), self._network.latent), np.float32)
-        whole[: 0 if steps is None else len(steps)] = 0 if steps is None else steps
+        if steps is not None:
+            whole[: len(steps)] = steps
         batches = self._batches(len(pictures))
         made = [self._infer(pictures[batch], faces[batch], np.float32(way), whole[batch]) for batch in batches]
         return np.concatenate(made) if made else np.zeros((0, *pictures.shape[1:3], 4), np.float32)

@@ -171,6 +171,18 @@ def test_a_beard_is_no_shade(skins, whose):
     assert abs(chin_before / true_chin - 1) > 0.2 and abs(brow_before / true_brow - 1) > 0.1, "it makes a difference"
 
 
+def test_stubble_beside_a_beard_is_left_out_and_a_grey_cheek_without_one_is_not(skins):
+    skin, _, weights = skins
+    light, grey = color._to_linear(skin), skin.copy()
+    flat = light.mean(-1, keepdims=True)
+    grey[34:40] = from_linear(0.75 * light + 0.25 * flat)[34:40]  # as bright, less red
+    bearded = grey.copy()
+    bearded[44:] = from_linear(0.3 * flat)[44:]
+    plain, kept = (color.without_beard(image, weights, 32.0) for image in (grey, bearded))
+    cheek = weights[34:40] > 0.5
+    assert plain[34:40][cheek].mean() > 0.97 > 0.5 > kept[34:40][cheek].mean()
+
+
 def test_a_chin_in_the_shade_is_no_beard(skins):
     """Light from the side leaves chin and cheek of one half dark: all of it is skin."""
     skin, _, weights = skins
