@@ -32,7 +32,7 @@ class ConvertOptions(Options):
     detail: Annotated[float, Between(0, 1)] = 1.0
     """How much of what is finer than the network draws comes from those of the person's own pictures that are most like
     the swap, share; 0: none."""
-    open_mouth: Annotated[float, Between(0, 2)] = 0.7
+    open_mouth: Annotated[float, Between(0, 2)] = 0.5
     """How much further mouths are opened than the network draws them, as a share of how far the replaced one is open;
     0: as it draws them. Like detail, it takes the person's own pictures."""
     sharpen: Annotated[float, Between(0, 3)] = 1.0
