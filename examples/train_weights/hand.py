@@ -12,7 +12,7 @@ import numpy as np
 from film import Random
 from numpy.typing import NDArray
 
-from faceswap_pipeline.geometry import Array
+from faceswap_pipeline.geometry import Array, rotation_matrix
 
 FINE = 2
 """The solid is drawn this many times larger than it is seen."""
@@ -115,10 +115,7 @@ def _turn(random: Random) -> Array:
     """A rotation (3, 3): palm or back to the viewer, tilted, the forearm from below or a side more often than above."""
     yaw = random.normal(0, 0.5) + (np.pi if random.random() < 0.5 else 0)
     pitch, roll = random.normal(0, 0.4), random.normal(0, 1.0) + np.pi
-    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
-    about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
-    return about_z @ about_x @ about_y
+    return rotation_matrix(*np.degrees([yaw, -pitch, roll])).T
 
 
 def _depth(balls: Array, side: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
